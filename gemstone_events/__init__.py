@@ -1,0 +1,1 @@
+"""Event-sourced, pub/sub-centric messaging for Python services."""

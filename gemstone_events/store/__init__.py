@@ -1,0 +1,1 @@
+"""The event store: its port, and one module per database."""

@@ -1,0 +1,1 @@
+"""What users test with: contract suites, private servers and fault injection."""
