@@ -12,6 +12,7 @@ GemstoneError
 │   ├── InvalidEventError           an event that may not be emitted: not strict JSON, too large (also ValueError)
 │   ├── DecodeError                 bytes from outside that are not an event (also ValueError)
 │   └── SchemaError                 a body that fails its marshmallow schema; carries ``messages``
+├── ServiceNotRunningError          something was asked of a service that is not started, or has stopped
 ├── UnitOfWorkError                 used outside a unit of work, or after it ended
 ├── TransportError
 │   ├── TransportUnavailableError   the broker cannot be reached now; trying again may help
@@ -84,6 +85,10 @@ class SchemaError(EventError):
     def __init__(self, summary: str, messages: ValidationMessages) -> None:
         super().__init__(summary)
         self.messages = messages
+
+
+class ServiceNotRunningError(GemstoneError):
+    """Something was asked of a service that is not started yet, or has stopped."""
 
 
 class UnitOfWorkError(GemstoneError):

@@ -1,0 +1,116 @@
+"""One attempt at handling one event, from its bytes to what the store shall write about it."""
+
+import asyncio
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+
+from gemstone_events import execution
+from gemstone_events.codec import decode
+from gemstone_events.errors import DecodeError, SchemaError
+from gemstone_events.event import Event, new_id
+from gemstone_events.handlers import EventHandler
+from gemstone_events.message import Message
+from gemstone_events.retry import RetryPolicy
+from gemstone_events.schema import load
+from gemstone_events.store.port import Changes, DeadLetter, EventStore, InboxKey, Retry
+from gemstone_events.unit_of_work import UnitOfWork
+
+MAX_ERROR_CHARACTERS = 8000
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One handler's turn at one message.
+
+    Attributes:
+        key: the inbox key.
+        failures: how many attempts have failed before.
+    """
+
+    key: InboxKey
+    handler: EventHandler
+    message: Message
+    failures: int = 0
+
+
+class Kind(Enum):
+    """How an attempt ended."""
+
+    HANDLED = "handled"
+    RETRY = "retry"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of an attempt.
+
+    Attributes:
+        changes: what the store shall write; until then nothing has happened.
+        error: for people, the last lines of a failure.
+        delay: seconds until the next attempt.
+    """
+
+    kind: Kind
+    changes: Changes
+    error: str = ""
+    delay: float = 0.0
+
+
+async def attempt(
+    turn: Attempt, store: EventStore, timeout: float, retry: RetryPolicy, executor: ThreadPoolExecutor
+) -> Verdict:
+    """Decode, validate and handle; whatever goes wrong is part of the verdict.
+
+    Args:
+        turn: what to attempt.
+        store: where the unit of work will be written; nothing is written here.
+        timeout: seconds that the handler may take.
+        retry: what to do about failures.
+        executor: where ``def`` handlers run.
+    """
+    try:
+        event = decode(turn.message)
+        body = _load(turn.handler, event)
+    except DecodeError as error:
+        return buried(turn, "undecodable", str(error))
+    except SchemaError as error:
+        return buried(turn, "schema", str(error))
+    handler = turn.handler
+    arguments = (body, event) if handler.takes_event else (body,)
+    try:
+        with UnitOfWork(store, cause=event) as unit:
+            async with asyncio.timeout(timeout):
+                await execution.run(handler.function, arguments, is_coroutine=handler.is_coroutine, executor=executor)
+    except TimeoutError as error:
+        return failed(turn, error if str(error) else TimeoutError(f"no outcome within {timeout:g} seconds"), retry)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - even sys.exit() in a handler ends only the handler
+        return failed(turn, error, retry)
+    except asyncio.CancelledError as error:
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise
+        return failed(turn, error, retry)  # the handler cancelled itself; nobody cancelled us
+    return Verdict(Kind.HANDLED, unit.complete(turn.key))
+
+
+def failed(turn: Attempt, error: BaseException, retry: RetryPolicy) -> Verdict:
+    """Return the verdict on a failure: another attempt, or a dead letter."""
+    failures = turn.failures + 1
+    report = "".join(traceback.format_exception(error))[-MAX_ERROR_CHARACTERS:]
+    if not retry.allows(error, failures):
+        return buried(turn, "exhausted" if failures >= retry.attempts else "fatal", report)
+    delay = retry.delay(failures)
+    return Verdict(Kind.RETRY, Changes(retries=[Retry(turn.key, turn.message, failures, delay, report)]), report, delay)
+
+
+def buried(turn: Attempt, reason: str, error: str) -> Verdict:
+    """Return the verdict that makes the message a dead letter."""
+    letter = DeadLetter(new_id(), turn.key, turn.message, reason, error, turn.failures + 1)
+    return Verdict(Kind.DEAD, Changes(dead_letters=[letter]), error)
+
+
+def _load(handler: EventHandler, event: Event) -> object:
+    schema = handler.options.schema
+    return event.data if schema is None else load(schema, event.data, f"the body of {event.type!r}")

@@ -1,0 +1,62 @@
+"""Brings attempts that are due from the store to their subscribers, after failures, restarts and redrives alike."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+
+from gemstone_events.errors import StoreError
+from gemstone_events.store.port import EventStore
+from gemstone_events.subscriber import Subscriber
+
+POLL_SECONDS = 1.0
+BATCH = 100
+LEASE_MARGIN_SECONDS = 30.0
+
+
+class Retrier:
+    """Claims due retries of the subscribers' consumers and hands them over.
+
+    Several processes on one store share the work: a claimed retry is nobody else's until its lease ends.
+
+    Args:
+        scheduled: set by the subscribers when they scheduled an attempt, so that a short delay is kept.
+        owner: what tells this process from others on the same store.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        subscribers: Sequence[Subscriber],
+        scheduled: asyncio.Event,
+        owner: str,
+        logger: logging.Logger,
+    ) -> None:
+        self._store = store
+        self._owner = owner
+        self._log = logger
+        self._scheduled = scheduled
+        self._by_consumer = {consumer: subscriber for subscriber in subscribers for consumer in subscriber.consumers}
+        self._lease = max((s.plan.timeout for s in subscribers), default=0.0) + LEASE_MARGIN_SECONDS
+
+    async def run(self) -> None:
+        """Work for ever; cancel it to stop."""
+        while self._by_consumer:
+            self._scheduled.clear()
+            try:
+                pause = await self._claim_due()
+            except StoreError as error:
+                self._log.error("retries wait because the store cannot be used: %s", error)
+                pause = POLL_SECONDS
+            # Redrives come from other processes, so it looks again even where nothing is known to be due.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._scheduled.wait(), min(POLL_SECONDS, pause))
+
+    async def _claim_due(self) -> float:
+        consumers = list(self._by_consumer)
+        pause = await self._store.seconds_to_next_retry(consumers)
+        if pause is None or pause > 0:
+            return POLL_SECONDS if pause is None else pause
+        for retry in await self._store.claim_retries(consumers, self._owner, self._lease, BATCH):
+            self._by_consumer[retry.key.consumer].retry(retry)
+        return 0.0

@@ -1,0 +1,457 @@
+"""The service: what an author subclasses, and the one place where all parts meet."""
+
+import asyncio
+import inspect
+import logging
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+from tornado.ioloop import IOLoop
+from tornado.platform.asyncio import BaseAsyncIOLoop
+
+from gemstone_events import execution, runner
+from gemstone_events.adapters import make_store, make_transport
+from gemstone_events.container import Container
+from gemstone_events.emission import Emission, Emitter
+from gemstone_events.errors import PluginDoesNotExistError, ServiceConfigurationError, ServiceNotRunningError
+from gemstone_events.event import new_id
+from gemstone_events.handlers import EventHandler, declared_handlers, declared_methods
+from gemstone_events.messaging import Messaging
+from gemstone_events.names import check_pattern
+from gemstone_events.periodic import run_periodically
+from gemstone_events.planning import plan_subscriptions
+from gemstone_events.plugins import BasePlugin
+from gemstone_events.rpc.dispatcher import CallContext, Dispatcher, DispatchLimits
+from gemstone_events.rpc.health import HealthChecks, HealthReport
+from gemstone_events.rpc.http_application import HttpLimits, RpcApplication, WebPages, make_application
+from gemstone_events.rpc.http_guard import HttpGuard, is_loopback
+from gemstone_events.rpc.http_server import HttpServer
+from gemstone_events.rpc.methods import Method, MethodTable
+from gemstone_events.rpc.protocol import JsonRpcRequest
+from gemstone_events.schema import instance
+from gemstone_events.settings import Settings
+from gemstone_events.statistics import Statistics
+from gemstone_events.store.port import Changes
+from gemstone_events.strict_json import JsonValue
+from gemstone_events.transport import Transport, TransportSettings
+from gemstone_events.unit_of_work import UnitOfWork, current_unit_of_work
+
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+class MicroService(Settings, Container):
+    """A service: its class attributes are its settings (see ``Settings``), its decorated functions what it does.
+
+    It runs by ``start()``, which blocks, by ``await serve()``, or as ``async with service:``.
+
+    Args:
+        io_loop: the loop that ``start`` runs on, to share one between the services of a process.
+        settings: values for settings of the same names.
+
+    Raises:
+        ServiceConfigurationError: something is declared wrongly; the message says what, and how to mend it.
+    """
+
+    def __init__(self, io_loop: IOLoop | None = None, **settings: object) -> None:
+        super().__init__(**settings)
+        self.instance_id = new_id()
+        self._io_loop = io_loop
+        self._plugins: dict[str, BasePlugin] = {}
+        self._statistics = Statistics()
+        self._executor: ThreadPoolExecutor | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._messaging: Messaging | None = None
+        self._http: HttpServer | None = None
+        self._pending: set[asyncio.Task[None]] = set()
+        self._parts = AsyncExitStack()
+        self._stop_requested = asyncio.Event()
+        schemas = {check_pattern(pattern): instance(schema) for pattern, schema in self.event_schemas.items()}
+        self._emitter = Emitter(self.service_name, schemas, self.max_body)
+        for plugin in self.plugins:
+            self.register_plugin(plugin)
+        for module in self.modules:
+            module.set_microservice(self)
+
+    # To be overridden.
+
+    def on_service_start(self) -> object:
+        """Called when events can be emitted and before anything is handled; may be ``async def``."""
+
+    def on_service_stop(self) -> object:
+        """Called when everything has drained, while events can still be emitted; may be ``async def``."""
+
+    def get_logger(self) -> logging.Logger:
+        """Return the logger of this service."""
+        return logging.getLogger(f"gemstone_events.{self.service_name}")
+
+    def authenticate_request(self, handler: object) -> object:
+        """Decide on a call of a private method: a true value lets it pass; may be ``async def``. Denied by default.
+
+        Args:
+            handler: the request's ``TornadoJsonRpcHandler``, with its headers and cookies.
+        """
+        return False
+
+    # Running.
+
+    def start(self) -> None:
+        """Configure from file, environment and command line, and run until SIGTERM or SIGINT. This blocks."""
+        if not self.skip_configuration:
+            self.configure()
+        runner.run([self], _asyncio_loop_of(self._io_loop))
+
+    async def serve(self) -> None:
+        """Run until ``stop`` is called or the caller is cancelled; drain either way."""
+        async with self:
+            await self._stop_requested.wait()
+
+    def stop(self) -> None:
+        """Make ``serve`` and ``start`` return, once everything has drained. It may be called from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stop_requested.set)
+
+    async def __aenter__(self) -> Self:
+        if self._loop is not None:
+            raise ServiceConfigurationError(f"the service {self.service_name!r} runs already")
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._stop_requested.clear()
+        try:
+            await self._begin()
+        except BaseException:
+            await self._end()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._end()
+
+    async def _begin(self) -> None:
+        plans = plan_subscriptions(self._declared_handlers, self.service_name, self.instance_id)
+        application = None if self.port is None else self.make_tornado_app()
+        logger = self.get_logger()
+        store = make_store(self.store_url) if isinstance(self.store_url, str) else self.store_url
+        messaging = Messaging(
+            store, self._make_transports(), plans, self.get_executor(), self.instance_id, self.inbox_retention, logger
+        )
+        self._parts.callback(self._let_executor_go)
+        self._parts.push_async_callback(messaging.close)
+        await messaging.open()
+        self._messaging = messaging
+        self._parts.push_async_callback(self._say_goodbye, messaging)
+        for plugin in self._plugins.values():
+            plugin.on_service_start()
+        await _result_of(self.on_service_start())
+        if application is not None:
+            await self._listen(application)
+        self._parts.push_async_callback(self._drain, messaging)
+        await messaging.consume()
+        for function, seconds in self.periodic_tasks:
+            task = self._loop_task(run_periodically(function, seconds, self._run_in_unit, logger))
+            self._parts.callback(task.cancel)
+
+    async def _end(self) -> None:
+        try:
+            await self._parts.aclose()
+        finally:
+            self._messaging = self._http = self._loop = None
+
+    async def _drain(self, messaging: Messaging) -> None:
+        await asyncio.gather(
+            messaging.drain(self.shutdown_timeout),
+            self._http.stop(self.shutdown_timeout) if self._http else asyncio.sleep(0),
+        )
+
+    async def _say_goodbye(self, messaging: Messaging) -> None:
+        try:
+            await _result_of(self.on_service_stop())
+            for plugin in self._plugins.values():
+                plugin.on_service_stop()
+        finally:
+            if self._pending:
+                await asyncio.wait(self._pending, timeout=self.shutdown_timeout)
+            await messaging.flush()
+
+    # Events.
+
+    def emit_event(
+        self,
+        event_name: str,
+        event_body: JsonValue,
+        *,
+        broadcast: bool = True,
+        event_id: str | None = None,
+        partition_key: str | None = None,
+    ) -> Emission:
+        """Emit an event on all transports.
+
+        Inside a handler, an exposed method or a periodic task it joins the unit of work: it is stored, and later
+        published, if and only if that ends well, and there is nothing to await. Elsewhere on the service's loop,
+        ``await`` returns when it is stored. In a plain thread the call blocks until it is stored.
+
+        Args:
+            event_name: words joined by dots, for example ``order.placed``.
+            event_body: any JSON value; it is encoded before this returns.
+            broadcast: True for one copy to every subscribed group; False for the work queue of this name, from which
+                exactly one subscriber takes it, now or later.
+            event_id: an id of your own, unique in the log, to make emitting itself repeatable.
+            partition_key: events with equal keys belong together.
+
+        Raises:
+            InvalidNameError, InvalidEventError, SchemaError: the event may not be emitted.
+            ServiceNotRunningError: the service is not started.
+            StoreError: it could not be stored (raised where it is awaited).
+        """
+        messaging = self._require_running()
+        unit = current_unit_of_work()
+        if unit is not None and (unit.store is not messaging.store or unit.is_complete):
+            unit = None
+        event, message = self._emitter.prepare(
+            event_name, event_body, broadcast=broadcast, unit=unit, event_id=event_id, partition_key=partition_key
+        )
+        if unit is not None:
+            unit.emit(message)
+            return Emission(event)
+        stored = messaging.store.commit(Changes(emitted=[message]))
+        assert self._loop is not None
+        if threading.get_ident() == self._thread:
+            return Emission(event, self._loop_task(stored))
+        asyncio.run_coroutine_threadsafe(stored, self._loop).result()
+        return Emission(event)
+
+    # What authors may call.
+
+    def get_executor(self) -> ThreadPoolExecutor:
+        """Return the service's threads, where ``def`` handlers and methods run."""
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(self.max_parallel_blocking_tasks, f"{self.service_name}-blocking")
+        return self._executor
+
+    def get_io_loop(self) -> IOLoop:
+        """Return the loop that the service runs on, or will run on when started from here."""
+        return self._io_loop or IOLoop.current()
+
+    def start_thread(
+        self, target: Callable[..., object], args: Sequence[object] = (), kwargs: Mapping[str, object] | None = None
+    ) -> threading.Thread:
+        """Run a function in a daemon thread of its own, and return the thread."""
+        thread = threading.Thread(target=target, args=tuple(args), kwargs=dict(kwargs or {}), daemon=True)
+        thread.start()
+        return thread
+
+    def register_plugin(self, plugin: BasePlugin) -> None:
+        """Add a plugin to this service; it takes part in everything that happens from now on.
+
+        Raises:
+            ServiceConfigurationError: there is one of that name already.
+        """
+        name = str(plugin.name)
+        if name in self._plugins:
+            raise ServiceConfigurationError(f"two plugins of {self.service_name!r} are named {name!r}")
+        plugin.set_microservice(self)
+        self._plugins[name] = plugin
+
+    def get_plugin(self, name: str) -> BasePlugin:
+        """Return the plugin of that name.
+
+        Raises:
+            PluginDoesNotExistError: there is none.
+        """
+        if name not in self._plugins:
+            raise PluginDoesNotExistError(f"{self.service_name!r} has no plugin {name!r}")
+        return self._plugins[name]
+
+    def get_service_specs(self) -> dict[str, object]:
+        """Return what the service is and does, for people and clients."""
+        return {
+            "name": self.service_name,
+            "host": self.host,
+            "port": self.bound_port,
+            "accessible_at": self.url,
+            "max_parallel_blocking_tasks": self.max_parallel_blocking_tasks,
+            "methods": {method.name: method.doc for method in self._make_methods()},
+            "event_transports": [transport.address for transport in self._messaging.transports]
+            if self._messaging
+            else [],
+            "events_handled": sorted({handler.options.pattern for handler in self._declared_handlers}),
+        }
+
+    @property
+    def bound_port(self) -> int | None:
+        """The port that HTTP really listens on; the setting while it does not."""
+        return self._http.port if self._http is not None else self.port
+
+    @property
+    def url(self) -> str | None:
+        """The URL under which others reach the service; None where it has no HTTP."""
+        if self.accessible_at is not None or self.bound_port is None:
+            return self.accessible_at
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.bound_port}{self.endpoint}"
+
+    @property
+    def description(self) -> str:
+        """One line for people: what runs where."""
+        messaging = self._require_running()
+        ways = ", ".join(transport.address for transport in messaging.transports) or "no transport"
+        return (
+            f"{self.service_name} is ready: {self.url or 'no HTTP'}; events: {ways}; store: {messaging.store.address}"
+        )
+
+    def make_tornado_app(self) -> RpcApplication:
+        """Return the Tornado application: JSON-RPC at ``endpoint``, health, ``extra_handlers`` and static files.
+
+        It can be tested without ``start``; what a method emits needs the service to run.
+        """
+        dispatcher = Dispatcher(
+            MethodTable(self._make_methods()),
+            invoke=self._invoke,
+            authorize=lambda method, context: self.authenticate_request(context.handler),
+            on_call=self._notify_plugins,
+            on_internal_error=self._report_internal_error,
+            limits=DispatchLimits(call_timeout=self.call_timeout),
+            legacy_envelope=self.legacy_envelope,
+        )
+        return make_application(
+            dispatcher,
+            HttpGuard.for_service(self.host, self.accessible_at, self.allowed_hosts, self.allowed_origins),
+            endpoint=self.endpoint,
+            limits=HttpLimits(body_bytes=self.max_body),
+            pages=WebPages(
+                microservice=self,
+                extra_handlers=self.extra_handlers,
+                static_dirs=self.static_dirs,
+                template_dir=self.template_dir,
+            ),
+            health=HealthChecks(ready=self._readiness),
+            authenticate=self.authenticate_request,
+        )
+
+    async def wait_stopped(self) -> None:
+        """Return when ``stop`` was called."""
+        await self._stop_requested.wait()
+
+    # Inside.
+
+    @property
+    def _containers(self) -> Sequence[Container]:
+        return [self, *self.modules]
+
+    @property
+    def _declared_handlers(self) -> list[EventHandler]:
+        return [handler for container in self._containers for handler in declared_handlers(container)]
+
+    def _make_methods(self) -> list[Method]:
+        methods = [
+            Method(
+                options.name or name,
+                function,
+                private=options.private,
+                takes_handler=options.requires_handler_reference,
+                schema=options.schema,
+            )
+            for container in self._containers
+            for name, function, options in declared_methods(container)
+        ]
+        methods.append(Method("get_service_specs", self.get_service_specs))
+        if self.use_statistics:
+            methods.append(Method("statistics", self._statistics.report))
+        return methods
+
+    def _make_transports(self) -> list[Transport]:
+        settings = TransportSettings(
+            namespace=self.namespace, client=self.service_name, max_message_bytes=self.max_body
+        )
+        return [make_transport(t, settings) if isinstance(t, str) else t for t in self.transport_urls]
+
+    async def _listen(self, application: RpcApplication) -> None:
+        assert self.port is not None
+        overridden = type(self).authenticate_request is not MicroService.authenticate_request
+        if not is_loopback(self.host) and not overridden and not self.allow_unauthenticated:
+            raise ServiceConfigurationError(
+                f"{self.service_name!r} would listen on {self.host} without authentication: override "
+                "authenticate_request, or set allow_unauthenticated if all its methods may be called by anybody"
+            )
+        http = HttpServer(application, host=self.host, port=self.port)
+        await http.start()
+        self._http = http
+
+    async def _invoke(
+        self, method: Method, args: Sequence[object], kwargs: Mapping[str, object], context: CallContext
+    ) -> object:
+        if not self.use_statistics:
+            return await self._run_in_unit(method.function, method.is_coroutine, args, kwargs, context)
+        started = time.perf_counter()
+        success = False
+        try:
+            result = await self._run_in_unit(method.function, method.is_coroutine, args, kwargs, context)
+            success = True
+        finally:
+            self._statistics.record(method.name, time.perf_counter() - started, success=success)
+        return result
+
+    async def _run_in_unit(
+        self,
+        function: Callable[..., object],
+        is_coroutine: bool,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] = _NOTHING,
+        context: CallContext | None = None,
+    ) -> object:
+        traceparent = context.headers.get("traceparent") if context else None
+        with UnitOfWork(self._messaging.store if self._messaging else None, traceparent=traceparent) as unit:
+            result = await execution.run(
+                function, args, kwargs, is_coroutine=is_coroutine, executor=self.get_executor()
+            )
+        if changes := unit.complete():
+            await self._require_running().store.commit(changes)
+        return result
+
+    def _notify_plugins(self, request: JsonRpcRequest) -> None:
+        for plugin in self._plugins.values():
+            plugin.on_method_call(request)
+
+    def _report_internal_error(self, error: BaseException) -> None:
+        for plugin in self._plugins.values():
+            plugin.on_internal_error(error)
+
+    def _readiness(self) -> HealthReport:
+        if self._messaging is None:
+            return HealthReport(False, {"detail": "not started"})
+        trouble = self._messaging.trouble()
+        return HealthReport(not trouble, {"service": self.service_name, "trouble": trouble})
+
+    def _require_running(self) -> Messaging:
+        if self._messaging is None:
+            raise ServiceNotRunningError(
+                f"the service {self.service_name!r} is not running: call start(), await serve() or use async with"
+            )
+        return self._messaging
+
+    def _loop_task(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        assert self._loop is not None
+        task = self._loop.create_task(work)
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+        return task
+
+    def _let_executor_go(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor = None
+
+
+async def _result_of(value: object) -> object:
+    return await value if inspect.isawaitable(value) else value
+
+
+def _asyncio_loop_of(io_loop: IOLoop | None) -> asyncio.AbstractEventLoop | None:
+    return io_loop.asyncio_loop if isinstance(io_loop, BaseAsyncIOLoop) else None

@@ -1,0 +1,168 @@
+"""What can be set of a service, and how values come from outside."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from gemstone_events.codec import MAX_BODY_BYTES
+from gemstone_events.configuration import BaseConfigurator, Configurable, default_configurables, default_configurators
+from gemstone_events.container import Container
+from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.names import check_name
+from gemstone_events.plugins import BasePlugin
+from gemstone_events.rpc.http_handlers import GemstoneCustomHandler
+from gemstone_events.schema import SchemaLike
+from gemstone_events.store.port import EventStore
+from gemstone_events.transport import Transport
+
+
+class Settings:
+    """The settings of a service: class attributes, overridden by keyword arguments and by ``configure``.
+
+    Args:
+        settings: values for class attributes of the same names.
+
+    Raises:
+        ServiceConfigurationError: a setting does not exist or cannot have its value.
+
+    Attributes:
+        name: required; the group of the service's handlers and the source of its events.
+        host: the address that HTTP listens on.
+        port: the port of HTTP; 0 for any free one, None for no HTTP.
+        endpoint: the path of JSON-RPC.
+        accessible_at: the URL under which others reach the service; by default made of host, port and endpoint.
+        template_dir: where ``extra_handlers`` find their templates.
+        static_dirs: pairs of a URL and the folder whose files it serves.
+        extra_handlers: pairs of a URL and a ``GemstoneCustomHandler``.
+        plugins: ``BasePlugin`` instances.
+        modules: ``Container`` instances that belong to the service.
+        periodic_tasks: pairs of a function and the seconds between its runs; each run is a unit of work.
+        event_transports: URLs or transports that every emitted event goes to; None for the embedded bus in
+            ``data_dir``, an empty list for none.
+        event_store: a URL or a store; None for a SQLite file in ``data_dir`` named like the service.
+        event_schemas: marshmallow schemas by event name or pattern; a body emitted under it must pass.
+        data_dir: the folder of the embedded bus and store.
+        namespace: prefixes every name on the broker, to keep environments apart.
+        max_body: the longest body of an event or a request, in bytes.
+        max_parallel_blocking_tasks: how many threads run ``def`` handlers, methods and periodic tasks.
+        call_timeout: seconds that a call of an exposed method may take.
+        shutdown_timeout: seconds for finishing what runs when the service is told to stop.
+        inbox_retention: seconds for which a handled event is remembered, so that its redelivery has no effect.
+        allow_unauthenticated: listen beyond loopback even though ``authenticate_request`` is not overridden.
+        allowed_hosts: host names that requests may be addressed to, besides the service's own.
+        allowed_origins: web origins whose pages may call the service, for example ``https://shop.example``.
+        legacy_envelope: answer as old gemstone clients expect: both ``result`` and ``error``.
+        use_statistics: expose the method ``statistics``.
+        skip_configuration: ``start`` does not run the configurators.
+        configurables: what may be set from outside; None for all settings.
+        configurators: where values come from, the strongest last; None for file, environment and command line.
+        log_level: the level that ``start`` and ``gemstone run`` log from.
+    """
+
+    name: str | None = None
+    host: str = "127.0.0.1"
+    port: int | None = 8000
+    endpoint: str = "/api"
+    accessible_at: str | None = None
+    template_dir: str = "."
+    static_dirs: Sequence[tuple[str, str]] = ()
+    extra_handlers: Sequence[tuple[str, type[GemstoneCustomHandler]]] = ()
+    plugins: Sequence[BasePlugin] = ()
+    modules: Sequence[Container] = ()
+    periodic_tasks: Sequence[tuple[Callable[..., object], float]] = ()
+    event_transports: Sequence[str | Transport] | None = None
+    event_store: str | EventStore | None = None
+    event_schemas: Mapping[str, SchemaLike] = MappingProxyType({})
+    data_dir: str | Path = ".gemstone"
+    namespace: str = "gemstone"
+    max_body: int = MAX_BODY_BYTES
+    max_parallel_blocking_tasks: int = max(4, os.cpu_count() or 1)
+    call_timeout: float = 30.0
+    shutdown_timeout: float = 30.0
+    inbox_retention: float = 30 * 24 * 3600.0
+    allow_unauthenticated: bool = False
+    allowed_hosts: Sequence[str] = ()
+    allowed_origins: Sequence[str] = ()
+    legacy_envelope: bool = False
+    use_statistics: bool = False
+    skip_configuration: bool = False
+    configurables: Sequence[Configurable] | None = None
+    configurators: Sequence[BaseConfigurator] | None = None
+    log_level: str = "info"
+
+    def __init__(self, **settings: object) -> None:
+        for setting, value in settings.items():
+            if setting not in Settings.__annotations__:
+                known = ", ".join(Settings.__annotations__)
+                raise ServiceConfigurationError(f"{type(self).__name__} has no setting {setting!r}; there are {known}")
+            setattr(self, setting, value)
+        self._check()
+
+    @property
+    def service_name(self) -> str:
+        """The service's name, which is known to be set."""
+        assert self.name is not None
+        return self.name
+
+    def configure(self) -> None:
+        """Run the configurators now and take the values that they find.
+
+        Raises:
+            ServiceConfigurationError: a value cannot be used.
+        """
+        configurables = default_configurables() if self.configurables is None else self.configurables
+        configurators = default_configurators() if self.configurators is None else self.configurators
+        for configurator in configurators:
+            configurator.service_name = self.service_name
+            for configurable in configurables:
+                configurator.register_configurable(configurable)
+            configurator.load()
+        for configurable in configurables:
+            for configurator in configurators:
+                value = configurator.get(configurable.name)
+                if value is not None:
+                    configurable.set_value(value)
+                    setattr(self, configurable.name, configurable.get_final_value())
+        self._check()
+
+    def get_current_configuration(self) -> dict[str, object]:
+        """Return the settings that may come from outside, with their present values."""
+        configurables = default_configurables() if self.configurables is None else self.configurables
+        return {configurable.name: getattr(self, configurable.name) for configurable in configurables}
+
+    @property
+    def transport_urls(self) -> Sequence[str | Transport]:
+        """What events go through: the transports that are set, or the embedded bus."""
+        if self.event_transports is None:
+            return [_sqlite_url(Path(self.data_dir) / "bus.db")]
+        return self.event_transports
+
+    @property
+    def store_url(self) -> str | EventStore:
+        """Where the service keeps its log: the store that is set, or a SQLite file of its own."""
+        if self.event_store is None:
+            return _sqlite_url(Path(self.data_dir) / f"{self.service_name}.db")
+        return self.event_store
+
+    def _check(self) -> None:
+        if self.name is None:
+            raise ServiceConfigurationError(
+                f"No name defined for the microservice: set the class attribute name of {type(self).__name__}"
+            )
+        check_name("service name", self.name)
+        if self.max_parallel_blocking_tasks <= 0:
+            raise ServiceConfigurationError("max_parallel_blocking_tasks must be at least 1")
+        if not self.endpoint.startswith("/"):
+            raise ServiceConfigurationError(f"endpoint {self.endpoint!r} must begin with '/'")
+        if isinstance(self.event_transports, str):
+            raise ServiceConfigurationError(f"event_transports is a list: write [{self.event_transports!r}]")
+        check_name("namespace", self.namespace)
+        for name, seconds in (("call_timeout", self.call_timeout), ("shutdown_timeout", self.shutdown_timeout)):
+            if not isinstance(seconds, int | float) or seconds <= 0:
+                raise ServiceConfigurationError(f"{name} must be more than 0 seconds, not {seconds!r}")
+
+
+def _sqlite_url(path: Path) -> str:
+    # sqlite:///relative and sqlite:////absolute, as in SQLAlchemy.
+    return f"sqlite:///{path}"

@@ -1,0 +1,281 @@
+"""From a delivery to its durable outcome. Only here are deliveries acked."""
+
+import asyncio
+import logging
+import random
+import zlib
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from gemstone_events.attempt import Attempt, Kind, Verdict, attempt, failed
+from gemstone_events.errors import (
+    AlreadyHandledError,
+    ConcurrencyConflictError,
+    StatementError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+from gemstone_events.event import new_id
+from gemstone_events.handlers import EventHandler
+from gemstone_events.retry import RetryPolicy
+from gemstone_events.store.port import Changes, EventStore, InboxKey, Retry
+from gemstone_events.transport import Delivery, Subscription
+
+MAX_STORE_BACKOFF_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionPlan:
+    """One subscription of a service, and how it is handled.
+
+    Attributes:
+        subscription: what the transports are asked for.
+        handlers: who gets each event: all of them, or exactly one for a work queue.
+        concurrency: how many events are handled at once.
+        timeout: seconds per attempt.
+        retry: attempts and delays.
+        hold_until_final: ack only what is handled or dead.
+    """
+
+    subscription: Subscription
+    handlers: tuple[EventHandler, ...]
+    concurrency: int
+    timeout: float
+    retry: RetryPolicy
+    hold_until_final: bool
+
+    def consumer(self, handler: EventHandler) -> str:
+        """The inbox's name for one handler of this subscription."""
+        if self.subscription.work_queue:  # whichever handler takes it, the work is done once
+            return f"work:{self.subscription.pattern}"
+        return f"{self.subscription.group}:{self.subscription.pattern}:{handler.name}"
+
+    def takers(self, event_id: str) -> Sequence[EventHandler]:
+        """The handlers that an event goes to; for a work queue one, and the same one when it comes again."""
+        if not self.subscription.work_queue or len(self.handlers) == 1:
+            return self.handlers
+        return (self.handlers[zlib.crc32(event_id.encode()) % len(self.handlers)],)
+
+
+@dataclass(slots=True)
+class _Settlement:
+    """The deliveries of one message (it may come again while it is handled) and the outcomes that they wait for."""
+
+    deliveries: list[Delivery]
+    waiting: set[InboxKey]
+
+
+@dataclass(slots=True)
+class SubscriberCounts:
+    """What happened since the start, for logs, statistics and tests."""
+
+    handled: int = 0
+    failed: int = 0
+    dead: int = 0
+    duplicates: int = 0
+
+
+class Subscriber:
+    """Handles what arrives for one subscription, from any transport.
+
+    A delivery is acked when its outcome is durable in the store: the handler's unit of work with the inbox mark, the
+    attempt to come, or the dead letter. With a store that is not durable, or if the plan says so, it is acked only
+    when the event is handled or dead. Trouble with the store is nobody's failure: the outcome is written when the
+    store can be used again, and the delivery stays unacked until then.
+    """
+
+    def __init__(
+        self,
+        plan: SubscriptionPlan,
+        store: EventStore,
+        executor: ThreadPoolExecutor,
+        retry_scheduled: asyncio.Event,
+        logger: logging.Logger,
+    ) -> None:
+        self.plan = plan
+        self.counts = SubscriberCounts()
+        self._retry_scheduled = retry_scheduled
+        self._store = store
+        self._executor = executor
+        self._log = logger
+        self._holds = plan.hold_until_final or not store.durable
+        self._handlers = {plan.consumer(handler): handler for handler in plan.handlers}
+        self._arrived: deque[Delivery] = deque()
+        self._ready: deque[Attempt] = deque()
+        self._open: dict[str, _Settlement] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_sorting = False
+        self._workers = 0
+        self._accepting = True
+
+    @property
+    def consumers(self) -> Sequence[str]:
+        """The inbox's names for this subscriber's handlers."""
+        return list(self._handlers)
+
+    def receive(self, deliveries: Sequence[Delivery]) -> None:
+        """Take deliveries; never blocks."""
+        if not self._accepting:
+            for delivery in deliveries:
+                delivery.release()
+            return
+        self._arrived.extend(deliveries)
+        if not self._is_sorting:
+            self._is_sorting = True
+            self._start(self._sort())
+
+    def retry(self, retry: Retry) -> None:
+        """Take an attempt that is due."""
+        handler = self._handlers[retry.key.consumer]
+        if self.plan.subscription.work_queue:
+            handler = self.plan.takers(retry.key.event_id)[0]
+        self._ready.append(Attempt(retry.key, handler, retry.message, retry.attempts))
+        self._start_workers()
+
+    async def stop(self, timeout: float) -> None:
+        """Finish what runs, for ``timeout`` seconds at most, and give back what has not begun. Twice is harmless."""
+        self._accepting = False
+        self._ready.clear()
+        if self._tasks:
+            _, unfinished = await asyncio.wait(self._tasks, timeout=timeout)
+            for task in unfinished:
+                task.cancel()
+            if unfinished:
+                self._log.warning("%d attempts of %s did not end in time", len(unfinished), self.consumers)
+                await asyncio.wait(unfinished, timeout=1.0)
+        for delivery in self._arrived:
+            delivery.release()
+        for settlement in self._open.values():
+            for delivery in settlement.deliveries:
+                delivery.release()
+        self._arrived.clear()
+        self._open.clear()
+
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # What arrived is looked up in the inbox, all that came together at once, and queued for the workers.
+
+    async def _sort(self) -> None:
+        try:
+            while self._arrived and self._accepting:
+                attempts = self._take_arrived()
+                settled = await self._find_settled([turn.key for turn in attempts])
+                for turn in attempts:
+                    if turn.key in settled:
+                        self.counts.duplicates += 1
+                        self._settle(turn.key)
+                    elif self._accepting:
+                        self._ready.append(turn)
+                self._start_workers()
+        finally:
+            self._is_sorting = False
+
+    def _take_arrived(self) -> list[Attempt]:
+        attempts: list[Attempt] = []
+        while self._arrived:
+            delivery = self._arrived.popleft()
+            message = delivery.message
+            # A message without an id cannot be told from others; its attempts will end as dead letters.
+            place = message.id or f"nameless:{new_id()}"
+            if (settlement := self._open.get(place)) is not None:
+                settlement.deliveries.append(delivery)
+                continue
+            turns = [
+                Attempt(InboxKey(self.plan.consumer(handler), place), handler, message)
+                for handler in self.plan.takers(place)
+            ]
+            self._open[place] = _Settlement([delivery], {turn.key for turn in turns})
+            attempts += turns
+        return attempts
+
+    async def _find_settled(self, keys: list[InboxKey]) -> set[InboxKey]:
+        trouble = 0
+        while True:
+            try:
+                return await self._store.find_settled(keys) if keys else set()
+            except StoreUnavailableError as error:
+                trouble += 1
+                await self._wait_for_store(error, trouble)
+
+    # As many workers as the plan allows make the attempts; a worker ends when there is nothing to do.
+
+    def _start_workers(self) -> None:
+        for _ in range(min(len(self._ready), self.plan.concurrency - self._workers)):
+            self._workers += 1
+            self._start(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._ready:
+                await self._make(self._ready.popleft())
+        finally:
+            self._workers -= 1
+
+    async def _make(self, turn: Attempt) -> None:
+        plan = self.plan
+        verdict = await attempt(turn, self._store, plan.timeout, plan.retry, self._executor)
+        try:
+            await self._commit(verdict.changes)
+        except AlreadyHandledError:
+            self.counts.duplicates += 1
+            self._settle(turn.key)
+            return
+        except (ConcurrencyConflictError, StatementError) as error:
+            verdict = failed(turn, error, plan.retry)
+            await self._commit(verdict.changes)
+        self._record(turn, verdict)
+        if verdict.kind is not Kind.RETRY or not self._holds:
+            self._settle(turn.key)
+
+    async def _commit(self, changes: Changes) -> None:
+        trouble = 0
+        while True:
+            try:
+                await self._store.commit(changes)
+                return
+            except (StoreFullError, StoreUnavailableError) as error:
+                trouble += 1
+                await self._wait_for_store(error, trouble)
+
+    async def _wait_for_store(self, error: Exception, trouble: int) -> None:
+        if trouble == 1:
+            self._log.error("events wait because the store cannot be used: %s", error)
+        await asyncio.sleep(random.uniform(0.5, 1.0) * min(MAX_STORE_BACKOFF_SECONDS, 0.05 * 2.0 ** min(trouble, 20)))
+
+    def _settle(self, key: InboxKey) -> None:
+        settlement = self._open.get(key.event_id)
+        if settlement is None:  # a retry whose delivery was acked long ago
+            return
+        settlement.waiting.discard(key)
+        if not settlement.waiting:
+            del self._open[key.event_id]
+            for delivery in settlement.deliveries:
+                delivery.ack()
+
+    def _record(self, turn: Attempt, verdict: Verdict) -> None:
+        if verdict.kind is Kind.HANDLED:
+            self.counts.handled += 1
+            return
+        self.counts.failed += 1
+        last_line = verdict.error.strip().rpartition("\n")[2]
+        if verdict.kind is Kind.RETRY:
+            self._retry_scheduled.set()
+            self._log.warning(
+                "%s failed on event %s (attempt %d of %d, next in %.1f s): %s",
+                turn.handler.name,
+                turn.key.event_id,
+                turn.failures + 1,
+                self.plan.retry.attempts,
+                verdict.delay,
+                last_line,
+            )
+        else:
+            self.counts.dead += 1
+            self._log.error(
+                "%s gave up event %s, now a dead letter: %s", turn.handler.name, turn.key.event_id, last_line
+            )

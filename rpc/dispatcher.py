@@ -1,0 +1,237 @@
+"""From the bytes of a request to the bytes of its answer, without I/O: every wire is thin around this.
+
+What is promised:
+
+- ``dispatch`` raises nothing that a caller or a method could cause; only its own cancellation comes through.
+- When ``dispatch`` returns, everything in the body has run, notifications too, or has been refused. A wire that tells
+  its sender (HTTP 204, an ack) after that, and finishes its dispatches before it closes, loses no notification.
+- An answer holds nothing of an exception but what an ``RpcError`` says.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import isawaitable
+from typing import TypeAlias
+
+from gemstone_events.rpc.errors import (
+    AccessDenied,
+    DeadlineExceeded,
+    InternalError,
+    InvalidRequest,
+    MethodNotFound,
+    Overloaded,
+    RpcError,
+)
+from gemstone_events.rpc.methods import Method, MethodTable
+from gemstone_events.rpc.protocol import (
+    LEGACY_NOTIFICATION_ANSWER,
+    JsonRpcRequest,
+    JsonRpcResponse,
+    read_body,
+    read_request,
+    write_batch,
+    write_response,
+)
+from gemstone_events.strict_json import DEFAULT_MAX_DEPTH, JsonValue
+
+_logger = logging.getLogger("gemstone_events.rpc")
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """Where a call comes from; the same for all calls of a batch.
+
+    Attributes:
+        wire: "http", or the name of another wire.
+        handler: the wire's own object for the request, for methods that take it: for HTTP the Tornado handler.
+        headers: the request's headers; names are looked up as the wire does (HTTP: in any case of letters).
+        peer: who calls, as far as the wire knows: an address, for logs.
+        timeout: seconds that the caller still waits; ``None``: it does not say.
+    """
+
+    wire: str
+    handler: object = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    peer: str = ""
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchLimits:
+    """Bounds of what callers can make a service do.
+
+    Attributes:
+        call_timeout: seconds that a call may take, waiting included; a caller's own shorter deadline counts.
+        concurrent_calls: how many calls run at once. A request beyond that is answered with ``Overloaded``; a
+            notification, which cannot be answered, waits for its turn within its ``call_timeout``.
+        batch_size: how many requests a batch may hold.
+        batch_concurrency: how many of them run at once.
+        depth: how deeply the JSON of a body may nest.
+        response_bytes: size of one encoded response.
+    """
+
+    call_timeout: float = 30.0
+    concurrent_calls: int = 256
+    batch_size: int = 50
+    batch_concurrency: int = 10
+    depth: int = DEFAULT_MAX_DEPTH
+    response_bytes: int = 4 * 1024 * 1024
+
+
+Invoke: TypeAlias = Callable[[Method, Sequence[object], Mapping[str, object], CallContext], Awaitable[object]]
+Authorize: TypeAlias = Callable[[Method, CallContext], "object | Awaitable[object]"]
+
+
+def deny(method: Method, context: CallContext) -> bool:
+    """Let nobody call a private method: the default of ``Dispatcher``."""
+    return False
+
+
+class Dispatcher:
+    """Answers JSON-RPC 2.0 bodies.
+
+    Args:
+        methods: what may be called.
+        invoke: runs a method with arguments that fit, and returns what the method returns.
+        authorize: tells whether the caller may call a private method; anything falsy, awaited or not, denies. It is
+            not asked for public methods, and asked before the parameters are looked at, so that nobody without leave
+            can probe a signature.
+        on_call: sees each request that passed the access check, before its parameters are looked at. What it raises
+            fails the call; with an ``RpcError`` it refuses it.
+        on_internal_error: sees each exception that was answered with "Internal error".
+        limits: bounds.
+        legacy_envelope: answer as old gemstone did: each response carries ``result`` and ``error``, notifications
+            are answered, a batch of notifications with ``[]``, and ``"params": null`` is taken.
+    """
+
+    def __init__(
+        self,
+        methods: MethodTable,
+        *,
+        invoke: Invoke,
+        authorize: Authorize = deny,
+        on_call: Callable[[JsonRpcRequest], None] | None = None,
+        on_internal_error: Callable[[Exception], None] | None = None,
+        limits: DispatchLimits = DispatchLimits(),
+        legacy_envelope: bool = False,
+    ) -> None:
+        self.methods = methods
+        self.invoke = invoke
+        self.limits = limits
+        self._authorize = authorize
+        self._on_call = on_call
+        self._on_internal_error = on_internal_error
+        self._legacy = legacy_envelope
+        self._slots = asyncio.Semaphore(limits.concurrent_calls)
+
+    async def dispatch(self, body: bytes, context: CallContext) -> bytes | None:
+        """Answer one body: a request or a batch. ``None``: there is nothing to answer (notifications only)."""
+        try:
+            value = read_body(body, self.limits.depth)
+            if isinstance(value, list):
+                return await self._dispatch_batch(value, context)
+            request = read_request(value, legacy=self._legacy)
+        except RpcError as error:
+            return self._write(JsonRpcResponse(None, error=error))
+        response = await self.handle(request, context)
+        if response is not None:
+            return self._write(response)
+        return LEGACY_NOTIFICATION_ANSWER if self._legacy else None
+
+    async def handle(self, request: JsonRpcRequest, context: CallContext) -> JsonRpcResponse | None:
+        """Run one request and return its response, or ``None`` for a notification (section 4.1)."""
+        try:
+            response = JsonRpcResponse(request.id, await self._run(request, context))
+        except RpcError as error:
+            response = JsonRpcResponse(request.id, error=error)
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            _logger.exception("method %r failed: something that it awaits was cancelled", request.method)
+            response = self._fail(request, RuntimeError(f"something that {request.method!r} awaits was cancelled"))
+        except Exception as error:
+            _logger.exception("method %r failed", request.method)
+            response = self._fail(request, error)
+        if not request.is_notification:
+            return response
+        if isinstance(response.error, (DeadlineExceeded, Overloaded)):
+            _logger.warning("notification %.200r was not carried out: %s", request.method, response.error)
+        return None
+
+    async def _dispatch_batch(self, items: Sequence[JsonValue], context: CallContext) -> bytes | None:
+        if not 0 < len(items) <= self.limits.batch_size:
+            raise InvalidRequest(data=f"a batch holds 1 to {self.limits.batch_size} requests" if items else None)
+        turns = asyncio.Semaphore(self.limits.batch_concurrency)
+        answers = await asyncio.gather(*(self._dispatch_item(item, context, turns) for item in items))
+        responses = [answer for answer in answers if answer is not None]
+        return write_batch(responses) if responses or self._legacy else None
+
+    async def _dispatch_item(self, item: JsonValue, context: CallContext, turns: asyncio.Semaphore) -> bytes | None:
+        try:
+            request = read_request(item, legacy=self._legacy)
+        except InvalidRequest as error:
+            return self._write(JsonRpcResponse(None, error=error))
+        async with turns:
+            response = await self.handle(request, context)
+        return None if response is None else self._write(response)
+
+    async def _run(self, request: JsonRpcRequest, context: CallContext) -> object:
+        seconds = self.limits.call_timeout
+        if context.timeout is not None and context.timeout < seconds:
+            seconds = context.timeout
+        if seconds <= 0:
+            raise DeadlineExceeded
+        deadline = asyncio.timeout(seconds)
+        try:
+            async with deadline:
+                if self._slots.locked() and not request.is_notification:
+                    raise Overloaded
+                async with self._slots:
+                    return await self._call(request, context)
+        except TimeoutError as error:
+            if deadline.expired():
+                raise DeadlineExceeded from error
+            raise
+
+    async def _call(self, request: JsonRpcRequest, context: CallContext) -> object:
+        method = self.methods.get(request.method)
+        if method is None:
+            raise MethodNotFound
+        if method.private:
+            leave = self._authorize(method, context)
+            if not (await leave if isawaitable(leave) else leave):
+                raise AccessDenied
+        if self._on_call is not None:
+            self._on_call(request)
+        args, kwargs = method.bind(request.params, context.handler)
+        return await self.invoke(method, args, kwargs, context)
+
+    def _fail(self, request: JsonRpcRequest, error: Exception) -> JsonRpcResponse:
+        self._observe(error)
+        return JsonRpcResponse(request.id, error=InternalError())
+
+    def _write(self, response: JsonRpcResponse) -> bytes:
+        try:
+            raw = write_response(response, legacy=self._legacy)
+            if len(raw) > self.limits.response_bytes:
+                raise ValueError(f"it has {len(raw)} bytes; the limit is {self.limits.response_bytes}")
+        except ValueError as error:
+            _logger.error("the answer to request %.200r cannot be sent: %s", response.id, error)
+            self._observe(error)
+            return write_response(JsonRpcResponse(response.id, error=InternalError()), legacy=self._legacy)
+        return raw
+
+    def _observe(self, error: Exception) -> None:
+        if self._on_internal_error is None:
+            return
+        try:
+            self._on_internal_error(error)
+        except Exception:
+            _logger.exception("a plugin failed to take notice of an internal error")
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

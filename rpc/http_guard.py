@@ -1,0 +1,86 @@
+"""Which requests may come in by their ``Host`` and ``Origin``: the guard against foreign web pages.
+
+A page of another site can make a browser send requests to a service on the visitor's machine, directly or after its
+own name was pointed there (DNS rebinding). The first names its ``Origin``, the second a ``Host`` that is not ours.
+"""
+
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+ANY_HOST = "*"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a service that listens on ``host`` can be reached from this machine only.
+
+    Names other than ``localhost`` are not looked up, and count as reachable from elsewhere.
+    """
+    if host.lower() == "localhost":
+        return True
+    address = _bare(host)
+    return _is_address(address) and ip_address(address).is_loopback
+
+
+@dataclass(frozen=True, slots=True)
+class HttpGuard:
+    """What ``Host`` and ``Origin`` may say.
+
+    Attributes:
+        hosts: names and addresses, in lower case and without port, under which the service is called.
+        any_address: a ``Host`` that is an IP address is let in whatever it is, for rebinding needs a name.
+        origins: ``scheme://host[:port]`` of the sites whose pages may call the service, besides its own.
+    """
+
+    hosts: frozenset[str]
+    any_address: bool = False
+    origins: frozenset[str] = frozenset()
+
+    @classmethod
+    def for_service(
+        cls,
+        host: str,
+        accessible_at: str | None = None,
+        allowed_hosts: Iterable[str] = (),
+        allowed_origins: Iterable[str] = (),
+    ) -> "HttpGuard":
+        """Return the guard of a service that listens on ``host``.
+
+        It lets in ``localhost``, the loopback addresses, the machine's own name, ``host`` itself, the host of the URL
+        ``accessible_at`` and ``allowed_hosts`` (``"*"``: every host). A service that listens elsewhere than on
+        loopback is also called by any IP address.
+        """
+        names = {"localhost", "127.0.0.1", "::1", socket.gethostname(), host, *allowed_hosts}
+        if accessible_at is not None:
+            names.add(urlsplit(accessible_at).hostname or "")
+        return cls(
+            hosts=frozenset(_bare(name.lower()) for name in names if name),
+            any_address=not is_loopback(host),
+            origins=frozenset(origin.lower().rstrip("/") for origin in allowed_origins),
+        )
+
+    def allows_host(self, name: str) -> bool:
+        """Tell whether the ``Host`` header, in lower case and without port, is one of the service's."""
+        return name in self.hosts or ANY_HOST in self.hosts or self._allows_bare(_bare(name))
+
+    def allows_origin(self, origin: str, host: str) -> bool:
+        """Tell whether pages of ``origin`` may call: the service's own, by the ``Host`` header, and those listed."""
+        origin = origin.lower()
+        return urlsplit(origin).netloc == host.lower() or origin in self.origins
+
+    def _allows_bare(self, name: str) -> bool:
+        return name in self.hosts or (self.any_address and _is_address(name))
+
+
+def _bare(host: str) -> str:
+    return host.strip("[]").removesuffix(".")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
