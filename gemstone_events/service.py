@@ -21,6 +21,7 @@ from gemstone_events.emission import Emission, Emitter
 from gemstone_events.errors import PluginDoesNotExistError, ServiceConfigurationError, ServiceNotRunningError
 from gemstone_events.event import new_id
 from gemstone_events.handlers import EventHandler, declared_handlers, declared_methods
+from gemstone_events.logs import setup_logging
 from gemstone_events.messaging import Messaging
 from gemstone_events.names import check_pattern
 from gemstone_events.periodic import run_periodically
@@ -36,7 +37,7 @@ from gemstone_events.rpc.protocol import JsonRpcRequest
 from gemstone_events.schema import instance
 from gemstone_events.settings import Settings
 from gemstone_events.statistics import Statistics
-from gemstone_events.store.port import Changes
+from gemstone_events.store.port import Changes, EventStore
 from gemstone_events.strict_json import JsonValue
 from gemstone_events.transport import Transport, TransportSettings
 from gemstone_events.unit_of_work import UnitOfWork, current_unit_of_work
@@ -81,10 +82,10 @@ class MicroService(Settings, Container):
     # To be overridden.
 
     def on_service_start(self) -> object:
-        """Called when events can be emitted and before anything is handled; may be ``async def``."""
+        """Called in a unit of work, before anything is handled; may be ``async def``. The place to create tables."""
 
     def on_service_stop(self) -> object:
-        """Called when everything has drained, while events can still be emitted; may be ``async def``."""
+        """Called in a unit of work, when everything has drained; may be ``async def``."""
 
     def get_logger(self) -> logging.Logger:
         """Return the logger of this service."""
@@ -104,6 +105,7 @@ class MicroService(Settings, Container):
         """Configure from file, environment and command line, and run until SIGTERM or SIGINT. This blocks."""
         if not self.skip_configuration:
             self.configure()
+        setup_logging(self.log_level)
         runner.run([self], _asyncio_loop_of(self._io_loop))
 
     async def serve(self) -> None:
@@ -149,7 +151,7 @@ class MicroService(Settings, Container):
         self._parts.push_async_callback(self._say_goodbye, messaging)
         for plugin in self._plugins.values():
             plugin.on_service_start()
-        await _result_of(self.on_service_start())
+        await self._run_hook(self.on_service_start)
         if application is not None:
             await self._listen(application)
         self._parts.push_async_callback(self._drain, messaging)
@@ -172,7 +174,7 @@ class MicroService(Settings, Container):
 
     async def _say_goodbye(self, messaging: Messaging) -> None:
         try:
-            await _result_of(self.on_service_stop())
+            await self._run_hook(self.on_service_stop)
             for plugin in self._plugins.values():
                 plugin.on_service_stop()
         finally:
@@ -283,6 +285,15 @@ class MicroService(Settings, Container):
             else [],
             "events_handled": sorted({handler.options.pattern for handler in self._declared_handlers}),
         }
+
+    @property
+    def store(self) -> EventStore:
+        """The service's store: its log, inbox and dead letters.
+
+        Raises:
+            ServiceNotRunningError: it is open only while the service runs.
+        """
+        return self._require_running().store
 
     @property
     def bound_port(self) -> int | None:
@@ -412,8 +423,16 @@ class MicroService(Settings, Container):
                 function, args, kwargs, is_coroutine=is_coroutine, executor=self.get_executor()
             )
         if changes := unit.complete():
-            await self._require_running().store.commit(changes)
+            await self.store.commit(changes)
         return result
+
+    async def _run_hook(self, hook: Callable[[], object]) -> None:
+        with UnitOfWork(self.store) as unit:
+            result = hook()
+            if inspect.isawaitable(result):
+                await result
+        if changes := unit.complete():
+            await self.store.commit(changes)
 
     def _notify_plugins(self, request: JsonRpcRequest) -> None:
         for plugin in self._plugins.values():
@@ -447,10 +466,6 @@ class MicroService(Settings, Container):
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = None
-
-
-async def _result_of(value: object) -> object:
-    return await value if inspect.isawaitable(value) else value
 
 
 def _asyncio_loop_of(io_loop: IOLoop | None) -> asyncio.AbstractEventLoop | None:

@@ -9,6 +9,7 @@ from gemstone_events.codec import MAX_BODY_BYTES
 from gemstone_events.configuration import BaseConfigurator, Configurable, default_configurables, default_configurators
 from gemstone_events.container import Container
 from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.logs import level_number
 from gemstone_events.names import check_name
 from gemstone_events.plugins import BasePlugin
 from gemstone_events.rpc.http_handlers import GemstoneCustomHandler
@@ -158,6 +159,7 @@ class Settings:
         if isinstance(self.event_transports, str):
             raise ServiceConfigurationError(f"event_transports is a list: write [{self.event_transports!r}]")
         check_name("namespace", self.namespace)
+        level_number(self.log_level)
         for name, seconds in (("call_timeout", self.call_timeout), ("shutdown_timeout", self.shutdown_timeout)):
             if not isinstance(seconds, int | float) or seconds <= 0:
                 raise ServiceConfigurationError(f"{name} must be more than 0 seconds, not {seconds!r}")

@@ -13,8 +13,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import isawaitable
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
+from gemstone_events.rpc.deadlines import Deadlines
 from gemstone_events.rpc.errors import (
     AccessDenied,
     DeadlineExceeded,
@@ -39,23 +40,33 @@ from gemstone_events.strict_json import DEFAULT_MAX_DEPTH, JsonValue
 _logger = logging.getLogger("gemstone_events.rpc")
 
 
+def no_handler(context: "CallContext") -> object:
+    """Return the handler of a wire that has none: ``None``."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class CallContext:
     """Where a call comes from; the same for all calls of a batch.
 
     Attributes:
         wire: "http", or the name of another wire.
-        handler: the wire's own object for the request, for methods that take it: for HTTP the Tornado handler.
         headers: the request's headers; names are looked up as the wire does (HTTP: in any case of letters).
         peer: who calls, as far as the wire knows: an address, for logs.
+        make_handler: returns ``handler``, the same one each time; made on demand, for most calls need none.
         timeout: seconds that the caller still waits; ``None``: it does not say.
     """
 
     wire: str
-    handler: object = None
     headers: Mapping[str, str] = field(default_factory=dict)
     peer: str = ""
+    make_handler: "Callable[[CallContext], object]" = no_handler
     timeout: float | None = None
+
+    @property
+    def handler(self) -> object:
+        """The wire's own object for the request: for HTTP a ``tornado.web.RequestHandler``. Ask on the event loop."""
+        return self.make_handler(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +135,7 @@ class Dispatcher:
         self._on_call = on_call
         self._on_internal_error = on_internal_error
         self._legacy = legacy_envelope
+        self._deadlines = Deadlines(limits.call_timeout)
         self._slots = asyncio.Semaphore(limits.concurrent_calls)
 
     async def dispatch(self, body: bytes, context: CallContext) -> bytes | None:
@@ -178,12 +190,12 @@ class Dispatcher:
         return None if response is None else self._write(response)
 
     async def _run(self, request: JsonRpcRequest, context: CallContext) -> object:
-        seconds = self.limits.call_timeout
-        if context.timeout is not None and context.timeout < seconds:
-            seconds = context.timeout
-        if seconds <= 0:
+        own = context.timeout is not None and context.timeout < self.limits.call_timeout
+        if own and cast(float, context.timeout) <= 0:
             raise DeadlineExceeded
-        deadline = asyncio.timeout(seconds)
+        deadline = asyncio.timeout(context.timeout if own else None)
+        if not own:
+            self._deadlines.begin(deadline, lambda: deadline.reschedule(0))
         try:
             async with deadline:
                 if self._slots.locked() and not request.is_notification:
@@ -194,6 +206,8 @@ class Dispatcher:
             if deadline.expired():
                 raise DeadlineExceeded from error
             raise
+        finally:
+            self._deadlines.end(deadline)
 
     async def _call(self, request: JsonRpcRequest, context: CallContext) -> object:
         method = self.methods.get(request.method)
@@ -205,7 +219,7 @@ class Dispatcher:
                 raise AccessDenied
         if self._on_call is not None:
             self._on_call(request)
-        args, kwargs = method.bind(request.params, context.handler)
+        args, kwargs = method.bind(request.params, context.handler if method.takes_handler else None)
         return await self.invoke(method, args, kwargs, context)
 
     def _fail(self, request: JsonRpcRequest, error: Exception) -> JsonRpcResponse:

@@ -3,8 +3,8 @@
 All that can be refused is refused from the headers, before a byte of the body is read.
 """
 
+import logging
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import cast
 
 from tornado.http1connection import HTTP1Connection
-from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
+from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.log import access_log
 from tornado.web import Application, RequestHandler, StaticFileHandler
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.dispatcher import Dispatcher
 from gemstone_events.rpc.health import ALWAYS_HEALTHY, LIVE_PATH, READY_PATH, HealthChecks, HealthHandler
+from gemstone_events.rpc.http_endpoint import Endpoint, EndpointDelegate
 from gemstone_events.rpc.http_guard import HttpGuard
-from gemstone_events.rpc.http_handlers import Authenticate, GemstoneCustomHandler, TornadoJsonRpcHandler
+from gemstone_events.rpc.http_handlers import Authenticate, GemstoneCustomHandler
 from gemstone_events.rpc.http_refusal import LingeringConnections, Refusal, RefusalDelegate
 from gemstone_events.rpc.in_flight import InFlight
 
@@ -38,13 +39,14 @@ _NO_LENGTH = Refusal(HTTPStatus.LENGTH_REQUIRED, "send Content-Length, or Transf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpLimits:
-    """Bounds of what clients can make the server hold; see ``docs`` for what happens beyond each.
+    """Bounds of what clients can make the server hold.
 
     Attributes:
         body_bytes: size of a request's body; beyond it 413.
         header_bytes: size of a request's head; beyond it the connection is closed.
-        idle_timeout: seconds for the whole head of a request to come, counted from the end of the one before.
-        body_timeout: seconds for the whole body to come.
+        idle_timeout: seconds for the whole head of a request to come, counted from the end of the one before; beyond
+            it the connection is closed.
+        body_timeout: seconds for the whole body to come; beyond it the connection is closed.
         connections: how many may be open at once; further ones are answered 503 and closed.
         accept_multipart: let ``multipart/*`` bodies through to the author's own handlers; Tornado parses them whole.
     """
@@ -63,13 +65,14 @@ class WebPages:
 
     Attributes:
         microservice: what handlers find as ``self.microservice``.
-        extra_handlers: pairs of a URL, which is a regular expression as in Tornado, and a handler class.
+        extra_handlers: pairs of a URL, which is a regular expression as in Tornado, and a subclass of
+            ``GemstoneCustomHandler``.
         static_dirs: pairs of a URL and the directory whose files are served below it.
         template_dir: where ``RequestHandler.render`` looks for templates.
     """
 
     microservice: object = None
-    extra_handlers: Sequence[tuple[str, type[GemstoneCustomHandler]]] = ()
+    extra_handlers: Sequence[tuple[str, type[RequestHandler]]] = ()
     static_dirs: Sequence[tuple[str, str | Path]] = ()
     template_dir: str | Path | None = None
 
@@ -122,29 +125,31 @@ class RpcApplication(Application):
         self.lingering = LingeringConnections()
         self.limits = limits
         self._guard = guard
-        self._endpoint = endpoint
-        self._handler_arguments = {
-            "dispatcher": dispatcher,
-            "in_flight": self.in_flight,
-            "authenticate": authenticate,
-        }
+        self._path = endpoint
+        self._endpoint = Endpoint(
+            dispatcher,
+            self.in_flight,
+            body_bytes=limits.body_bytes,
+            body_timeout=limits.body_timeout,
+            authenticate=authenticate,
+        )
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: object) -> HTTPMessageDelegate:  # type: ignore[override]
         """Choose, from its headers alone, who answers a request."""
-        is_call = request.path == self._endpoint
-        refusal = self._refuse_request(request) or (self._refuse_call(request) if is_call else None)
+        is_call = request.path == self._path
+        refusal = self._refuse_request(request) or (self._refuse_call if is_call else self._refuse_page)(request)
         if refusal is not None:
             return RefusalDelegate(request, refusal, self.lingering)
         self.in_flight.begin(request.server_connection)
         if not is_call:
+            cast(HTTP1Connection, request.connection).set_body_timeout(self.limits.body_timeout)
             return super().find_handler(request, **kwargs)
-        handler = self.get_handler_delegate(request, TornadoJsonRpcHandler, self._handler_arguments)
-        return EndpointDelegate(request, handler, self.in_flight, self.limits.body_bytes)
+        return EndpointDelegate(self, self._endpoint, request)
 
     def log_request(self, handler: RequestHandler) -> None:
         """Take notice that a response is written, and log it as Tornado does, but only where somebody listens."""
         self.in_flight.end(handler.request.server_connection)
-        if handler.get_status() >= 400 or access_log.isEnabledFor(20):
+        if handler.get_status() >= 400 or access_log.isEnabledFor(logging.INFO):
             super().log_request(handler)
 
     def _refuse_request(self, request: HTTPServerRequest) -> Refusal | None:
@@ -152,80 +157,35 @@ class RpcApplication(Application):
             return _STOPPING
         if not self._guard.allows_host(request.host_name):
             return _FOREIGN_HOST
-        if request.method in _SAFE_METHODS:
+        if "Origin" not in request.headers or request.method in _SAFE_METHODS:
             return None
-        origin = request.headers.get("Origin")
-        if origin is not None and not self._guard.allows_origin(origin, request.host):
+        if not self._guard.allows_origin(request.headers["Origin"], request.host):
             return _FOREIGN_ORIGIN
-        media_type = request.headers.get("Content-Type", "")
-        if not self.limits.accept_multipart and media_type.lstrip()[:10].lower() == "multipart/":
-            return _MULTIPART
         return None
 
     def _refuse_call(self, request: HTTPServerRequest) -> Refusal | None:
-        headers = request.headers
         if request.method != "POST":
             return _NOT_POST
-        if headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+        if _media_type(request) != "application/json":
             return _NOT_JSON
+        headers = request.headers
         if "Content-Encoding" in headers:
             return _ENCODED
-        length = headers.get("Content-Length")
-        if length is None:
+        if "Content-Length" not in headers:
             return None if "Transfer-Encoding" in headers else _NO_LENGTH
-        if length.isdecimal() and int(length[:20]) > self.limits.body_bytes:
-            return _too_large(self.limits.body_bytes)
-        return None
+        length = headers["Content-Length"]
+        return self._endpoint.too_large() if length.isdecimal() and int(length[:20]) > self.limits.body_bytes else None
+
+    def _refuse_page(self, request: HTTPServerRequest) -> Refusal | None:
+        if self.limits.accept_multipart or not _media_type(request).startswith("multipart/"):
+            return None
+        return _MULTIPART
 
 
-class EndpointDelegate(HTTPMessageDelegate):
-    """Collects the body of a call, counting what comes in chunks, and hands it to the handler."""
-
-    def __init__(
-        self, request: HTTPServerRequest, handler: HTTPMessageDelegate, in_flight: InFlight, body_bytes: int
-    ) -> None:
-        self._request = request
-        self._handler = handler
-        self._in_flight = in_flight
-        self._body_bytes = body_bytes
-        self._received = 0
-
-    def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
-        """Begin to count where the length is not announced."""
-        if "Transfer-Encoding" in headers:
-            self._connection.set_max_body_size(sys.maxsize)  # it is counted here, and answered with 413
-
-    def data_received(self, chunk: bytes) -> None:
-        """Keep a part of the body, or answer and drop the rest where it is too much."""
-        before, self._received = self._received, self._received + len(chunk)
-        if self._received <= self._body_bytes:
-            self._handler.data_received(chunk)
-        elif before <= self._body_bytes:
-            self._handler.on_connection_close()  # frees what it holds
-            self._connection.write_headers(*_too_large(self._body_bytes).response(close=True))
-        elif self._received > 2 * self._body_bytes:
-            self._connection.close()
-
-    def finish(self) -> None:
-        """Run the call: the body is complete."""
-        if self._received <= self._body_bytes:
-            self._in_flight.accept(self._request)
-            self._handler.finish()
-        else:
-            self._connection.finish()
-            self._in_flight.end(self._request.server_connection)
-
-    def on_connection_close(self) -> None:
-        """Forget a call whose body never came whole."""
-        self._handler.on_connection_close()
-
-    @property
-    def _connection(self) -> HTTP1Connection:
-        return cast(HTTP1Connection, self._request.connection)
-
-
-def _too_large(limit: int) -> Refusal:
-    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body may have {limit} bytes at most")
+def _media_type(request: HTTPServerRequest) -> str:
+    if "Content-Type" not in request.headers:
+        return ""
+    return request.headers["Content-Type"].partition(";")[0].strip().lower()
 
 
 def _health_rules(health: HealthChecks) -> list[tuple[str, type[RequestHandler], dict[str, object]]]:

@@ -66,7 +66,6 @@ class HttpServer:
             ssl_options=self._tls,
             max_header_size=limits.header_bytes,
             idle_connection_timeout=limits.idle_timeout,
-            body_timeout=limits.body_timeout,
             max_body_size=limits.body_bytes,
         )
         self._server.bound(self._application, _room_for(limits.connections))

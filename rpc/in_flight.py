@@ -1,12 +1,10 @@
 """What a server has begun and not finished, so that stopping it can wait for that."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 class InFlight:
-    """Requests and connections in the middle of something.
+    """Requests and calls in the middle of something.
 
     A connection is busy from the headers of a request until its response is written. A call is kept apart from its
     connection, for it runs on when the client hangs up.
@@ -18,10 +16,10 @@ class InFlight:
     def __init__(self) -> None:
         self.draining = False
         self._connections: set[object] = set()
-        self._calls: dict[object, asyncio.Task[object] | None] = {}
+        self._calls: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
-        return len(self._connections | self._calls.keys())
+        return max(len(self._connections), len(self._calls))
 
     def begin(self, connection: object) -> None:
         """A request's headers have come in."""
@@ -35,22 +33,17 @@ class InFlight:
         """Tell whether a request of the connection waits for its response."""
         return connection in self._connections
 
-    def accept(self, call: object) -> None:
-        """A call's body is complete: from here on it is run, whatever the client does."""
-        self._calls[call] = None
+    def begin_call(self, call: asyncio.Task[None]) -> None:
+        """A call has come in whole: from here on it is run, whatever its client does."""
+        self._calls.add(call)
 
-    @contextmanager
-    def running(self, call: object) -> Iterator[None]:
-        """Keep the call of the current task until it is done."""
-        self._calls[call] = asyncio.current_task()
-        try:
-            yield
-        finally:
-            self._calls.pop(call, None)
+    def end_call(self, call: asyncio.Task[None]) -> None:
+        """The call is done."""
+        self._calls.discard(call)
 
     async def abandon(self) -> None:
         """Cancel the calls that still run, and wait for them to take notice."""
-        tasks = [task for task in self._calls.values() if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        calls = list(self._calls)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)

@@ -4,18 +4,21 @@ What must be quick afterwards does not happen here: ``hand_over`` gives the sock
 kombu or py-amqp touches it again. py-amqp is not safe for two threads (P13), and one owner at a time needs no lock.
 """
 
+import asyncio
 import contextlib
 import socket
 import ssl
 import struct
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import amqp
-import kombu
 from amqp.method_framing import frame_handler
 from amqp.transport import SSLTransport, TCPTransport
+from kombu.connection import Connection
 from kombu.transport import pyamqp
 
 from gemstone_events.errors import TransportError, TransportRefusedError, TransportUnavailableError
@@ -51,6 +54,7 @@ _REFUSALS = (
     ssl.SSLCertVerificationError,
 )
 
+_Result = TypeVar("_Result")
 _Frame: TypeAlias = tuple[int, int, bytes]
 _DELIVER = BASIC_DELIVER.to_bytes(4, "big")
 
@@ -77,17 +81,26 @@ class _CheckingTLS(SSLTransport):  # type: ignore[misc]
         """Skip TLS's own goodbye, which would wait for a peer that may be gone."""
 
 
-class _AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
+class _AmqpConnection(pyamqp.Connection):
     """kombu's AMQP connection over the transports above."""
 
-    def Transport(  # noqa: N802 - the name is py-amqp's
+    def Transport(
         self, host: str, connect_timeout: float, ssl: object = False, *_: object, **options: object
     ) -> TCPTransport | SSLTransport:
+        """Make the transport; py-amqp calls this in ``connect``."""
         kind = _CheckingTLS if ssl else _PatientTCP
         return kind(host, connect_timeout=connect_timeout, ssl=ssl, socket_settings=_SOCKET_OPTIONS)
 
+    def connect(self, callback: Callable[[], object] | None = None) -> None:
+        """Connect, and leave no socket behind where the broker refuses; py-amqp does so after a broken one."""
+        try:
+            super().connect(callback)
+        except BaseException:
+            self.collect()
+            raise
 
-class _KombuTransport(pyamqp.Transport):  # type: ignore[misc]
+
+class _KombuTransport(pyamqp.Transport):
     Connection = _AmqpConnection
 
 
@@ -127,7 +140,7 @@ class BlockingConnection:
         """
         broker = self._broker
         tls = {"context": self._tls_context(), "server_hostname": broker.host} if broker.tls else False
-        settings = kombu.Connection(
+        settings = Connection(  # type: ignore[no-untyped-call]
             hostname=broker.host,
             port=broker.port,
             userid=broker.user,
@@ -199,6 +212,35 @@ class BlockingConnection:
             return bool(handle(received))
 
         return on_frame
+
+
+async def in_thread(
+    function: Callable[..., _Result], *arguments: object, discard: Callable[[_Result], None] | None = None
+) -> _Result:
+    """Run blocking work in a thread of its own, which keeps neither the loop nor the process from ending.
+
+    Args:
+        discard: what to do, in that thread, with a result whose waiter was cancelled.
+    """
+    outcome: Future[_Result] = Future()
+    outcome.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            outcome.set_result(function(*arguments))
+        except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+            outcome.set_exception(error)
+
+    def discard_result(finished: Future[_Result]) -> None:
+        if discard is not None and finished.exception() is None:
+            discard(finished.result())
+
+    threading.Thread(target=work, name="gemstone amqp", daemon=True).start()
+    try:
+        return await asyncio.wrap_future(outcome)
+    except asyncio.CancelledError:
+        outcome.add_done_callback(discard_result)
+        raise
 
 
 @contextlib.contextmanager

@@ -107,7 +107,7 @@ class LoopConnection:
         # What came before may wait in TLS's own buffer, where no selector sees it.
         self._loop.call_soon(self._readable)
 
-    def write(self, frames: bytes) -> None:
+    def write(self, frames: bytes | bytearray) -> None:
         """Send whole frames with this turn of the loop. Does nothing after the end."""
         if not self.ended.done():
             self._out += frames
@@ -165,9 +165,9 @@ class LoopConnection:
             return
         try:
             data = self._sock.recv(_READ_BYTES)
-            # A TLS record that was read in part waits in TLS's own buffer, where no selector sees it.
+            # The rest of a TLS record waits in TLS's own buffer, where no selector sees it; reading it cannot block.
             while data and self._tls is not None and self._tls.pending():
-                data += self._tls.recv(_READ_BYTES)
+                data += self._tls.recv(self._tls.pending())
         except _NOT_YET:
             return
         except ssl.SSLWantWriteError:

@@ -55,7 +55,11 @@ _LONGEST_BEGINNING = 1024
 
 # Field types of RabbitMQ's dialect (its "AMQP 0-9-1 Errata", section 3): fixed sizes, and those with a length in front.
 _STRING, _BOOLEAN, _TIME, _BYTES = (ord(letter) for letter in "StTx")
-_SIZES = {ord(letter): size for letter, size in zip("tbBsuIilLfdDTV", (1, 1, 1, 2, 2, 4, 4, 8, 8, 4, 8, 5, 8, 0))}
+_SIZES = {
+    ord(letter): size
+    for size, letters in enumerate(("V", "tbB", "su", "", "Iif", "D", "", "", "lLdT"))
+    for letter in letters
+}
 _LONG = frozenset(ord(letter) for letter in "SxFA")
 _NUMBERS = {
     ord(letter): Struct(form)

@@ -134,10 +134,12 @@ class PublishChannel:
 
     def _send(self, batch: _Batch) -> None:
         """Send as much of the batch as there is room for."""
+        if not self._usable(batch):
+            return
         connection, encode, outcomes = self._connection, self._encoder.frames, batch.outcomes
         out = bytearray()
         written = connection.written
-        while batch.next < len(outcomes) and self._usable(batch):
+        while batch.next < len(outcomes):
             if len(self._unconfirmed) >= _MAX_UNCONFIRMED or connection.buffered + len(out) > _MAX_BUFFERED:
                 break
             position = batch.next

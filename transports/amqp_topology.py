@@ -11,10 +11,10 @@ AMQP 0-9-1, section 3.1.3.3, matches binding keys as ``names.matches`` does.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import amqp
-import kombu
 
 from gemstone_events.errors import ServiceConfigurationError, TransportError, TransportRefusedError
 from gemstone_events.names import MAX_NAME_BYTES, check_name
@@ -34,6 +34,26 @@ _QUORUM = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
 _CLASSIC = {"x-queue-type": "classic"}
 
 
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue as it is declared.
+
+    Attributes:
+        name: on the broker.
+        binding_key: what it gets from the exchange; empty for nothing but what is sent to its name.
+        lasting: it is durable and shared; otherwise it is exclusive to its connection and ends with it.
+    """
+
+    name: str
+    binding_key: str = ""
+    lasting: bool = True
+
+    @property
+    def arguments(self) -> Mapping[str, object]:
+        """What the broker compares with an existing queue's, and refuses where it differs."""
+        return _QUORUM if self.lasting else _CLASSIC
+
+
 class Topology:
     """The names on the broker of one namespace, and what they stand for."""
 
@@ -48,18 +68,10 @@ class Topology:
         self.exchange_name = f"{namespace}.events"
 
     def work_queue_name(self, event_name: str) -> str:
-        """Return the name of the work queue of an event."""
+        """Return the name of the work queue of an event; the default exchange routes to it without a binding."""
         return f"{self._namespace}.work.{event_name}"
 
-    def exchange(self) -> kombu.Exchange:
-        """Return the exchange of all broadcast events."""
-        return kombu.Exchange(self.exchange_name, type="topic", durable=True)
-
-    def work_queue(self, event_name: str) -> kombu.Queue:
-        """Return the work queue of an event; the default exchange routes to it by its name, without a binding."""
-        return kombu.Queue(self.work_queue_name(event_name), durable=True, queue_arguments=_QUORUM)
-
-    def queue(self, subscription: Subscription) -> kombu.Queue:
+    def queue(self, subscription: Subscription) -> Queue:
         """Return the queue of a subscription; a ``per_instance`` one has a new name every time.
 
         A name that outlived its connection would be locked until the broker noticed that the connection is gone.
@@ -68,25 +80,18 @@ class Topology:
             TransportRefusedError: the name is too long for RabbitMQ.
         """
         if subscription.work_queue:
-            return self.work_queue(subscription.pattern)
+            return Queue(self.work_queue_name(subscription.pattern))
         pair = f"{subscription.group}:{subscription.pattern}"
         if subscription.per_instance:
-            return kombu.Queue(
-                _fit(f"{self._namespace}.instance.{pair}:{secrets.token_hex(8)}"),
-                exchange=self.exchange(),
-                routing_key=subscription.pattern,
-                durable=False,
-                exclusive=True,
-                auto_delete=True,
-                queue_arguments=_CLASSIC,
+            name = f"{self._namespace}.instance.{pair}:{secrets.token_hex(8)}"
+        else:
+            name = f"{self._namespace}.group.{pair}"
+        if len(name) > MAX_QUEUE_NAME_BYTES:
+            raise TransportRefusedError(
+                f"the queue name {name!r} takes {len(name)} bytes and RabbitMQ allows {MAX_QUEUE_NAME_BYTES}: "
+                "shorten the group, the pattern or the namespace"
             )
-        return kombu.Queue(
-            _fit(f"{self._namespace}.group.{pair}"),
-            exchange=self.exchange(),
-            routing_key=subscription.pattern,
-            durable=True,
-            queue_arguments=_QUORUM,
-        )
+        return Queue(name, subscription.pattern, lasting=not subscription.per_instance)
 
 
 def declare_exchange(connection: BlockingConnection, channel: amqp.Channel, topology: Topology) -> None:
@@ -96,22 +101,28 @@ def declare_exchange(connection: BlockingConnection, channel: amqp.Channel, topo
         TransportRefusedError: an exchange of this name exists that is another.
         TransportUnavailableError: the broker did not answer.
     """
-    exchange = topology.exchange()
-    with translated(connection.address, f"declaring the exchange {exchange.name!r}", _drift("exchange", exchange.name)):
-        exchange(channel).declare()
+    name = topology.exchange_name
+    with translated(connection.address, f"declaring the exchange {name!r}", _drift("exchange", name)):
+        channel.exchange_declare(name, "topic", durable=True, auto_delete=False)
 
 
-def declare_queue(connection: BlockingConnection, channel: amqp.Channel, queue: kombu.Queue) -> kombu.Queue:
-    """Declare a queue, its exchange and its binding, and return it bound to ``channel``. Blocks.
+def declare_queue(connection: BlockingConnection, channel: amqp.Channel, topology: Topology, queue: Queue) -> None:
+    """Declare a queue and its binding to the exchange, which is declared already. Blocks.
 
     Raises:
         TransportRefusedError: a queue of this name exists that was declared otherwise, or may not be declared.
         TransportUnavailableError: the broker did not answer.
     """
     with translated(connection.address, f"declaring the queue {queue.name!r}", _drift("queue", queue.name)):
-        bound = queue(channel)
-        bound.declare()
-    return bound
+        channel.queue_declare(
+            queue.name,
+            durable=queue.lasting,
+            exclusive=not queue.lasting,
+            auto_delete=not queue.lasting,
+            arguments=queue.arguments,
+        )
+        if queue.binding_key:
+            channel.queue_bind(queue.name, topology.exchange_name, queue.binding_key)
 
 
 def declare_work_queues(
@@ -123,7 +134,7 @@ def declare_work_queues(
         try:
             # A refusal closes the channel; a new one each costs little and cannot be in a state of doubt.
             with connection.channel() as channel:
-                declare_queue(connection, channel, topology.work_queue(event_name))
+                declare_queue(connection, channel, topology, Queue(topology.work_queue_name(event_name)))
         except TransportRefusedError as error:
             failed[event_name] = error
     return failed
@@ -146,15 +157,6 @@ def unconsumed(connection: BlockingConnection, queue_names: Sequence[str]) -> li
         if not consumers:
             idle.append(name)
     return idle
-
-
-def _fit(name: str) -> str:
-    if len(name) > MAX_QUEUE_NAME_BYTES:
-        raise TransportRefusedError(
-            f"the queue name {name!r} takes {len(name)} bytes and RabbitMQ allows {MAX_QUEUE_NAME_BYTES}: "
-            "shorten the group, the pattern or the namespace"
-        )
-    return name
 
 
 def _drift(kind: str, name: str) -> str:

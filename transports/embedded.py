@@ -131,8 +131,9 @@ class EmbeddedTransport:
     async def _publish(self, rows: Sequence[Row]) -> Outcome:
         if self._thread is None:
             return Outcome.REFUSED
+        thread = self._running_thread()
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._running_thread().submit(PublishCall(rows, future))
+        thread.submit(PublishCall(rows, future))
         try:
             async with asyncio.timeout(self._settings.confirm_timeout):
                 return await future

@@ -343,5 +343,6 @@ def _resolve(answers: Sequence[Answer]) -> None:
 
 
 def _hand_out(receive: Receive, parcels: Sequence[Parcel]) -> None:
-    for subscription, deliveries in parcels:
-        receive(subscription, deliveries)
+    loop = asyncio.get_running_loop()
+    for parcel in parcels:  # each on its own: a receiver that raises for one subscription does not rob the others
+        loop.call_soon(receive, parcel.subscription, parcel.deliveries)

@@ -1,1 +1,69 @@
-"""The ``gemstone`` command."""
+"""The ``gemstone`` command: run services, and look at and mend what goes on between them.
+
+Nothing of the library imports this package.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import NoReturn
+
+import rich_click as click
+
+from gemstone_events.adapters import mask
+from gemstone_events.cli.call import call, call_raw
+from gemstone_events.cli.dead_letters import dead_letters
+from gemstone_events.cli.doctor import doctor
+from gemstone_events.cli.emit import emit
+from gemstone_events.cli.run import run
+from gemstone_events.cli.tail import tail
+from gemstone_events.cli.transports import transports
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("gemstone_events"), prog_name="gemstone_events")
+def gemstone() -> None:
+    """Event-sourced, pub/sub-centric messaging for Python services.
+
+    \b
+    Start a service:             gemstone run hello.py
+    Watch its events:            gemstone tail
+    Emit one by hand:            gemstone emit order.placed id=42
+    Call one of its methods:     gemstone call http://127.0.0.1:8000 hello name=Ada
+    Something does not work:     gemstone doctor hello.py
+
+    Commands that connect to a transport or a store take what the configuration file (gemstone.toml) and the
+    environment (GEMSTONE_*) say, as services do; their options go before both.
+    """
+
+
+for _command in (run, emit, tail, call, call_raw, dead_letters, transports, doctor):
+    gemstone.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process: 0 only when it worked, 1 when it failed, 2 when it was wrong.
+
+    Args:
+        arguments: what to read instead of the process's own command line.
+    """
+    try:
+        status = gemstone.main(arguments, prog_name="gemstone", standalone_mode=False)
+    except click.UsageError as error:
+        _complain(error.format_message())
+        if error.ctx is not None:
+            print(f"Try '{error.ctx.command_path} --help'.", file=sys.stderr)
+        sys.exit(USAGE)
+    except click.ClickException as error:
+        _complain(error.format_message())
+        sys.exit(error.exit_code)
+    except click.Abort:
+        print("aborted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain(message: str) -> None:
+    print(f"error: {mask(message)}", file=sys.stderr)

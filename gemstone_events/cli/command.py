@@ -1,0 +1,58 @@
+"""What all commands share: the option ``--debug``, and one clear line instead of a traceback."""
+
+import logging
+
+import rich_click as click
+
+from gemstone_events.errors import GemstoneError
+from gemstone_events.logs import setup_logging
+
+_DEBUG = "gemstone_events.debug"
+
+
+class Failure(click.ClickException):
+    """A command failed for a reason that its user can understand; shown in one line, with exit status 1."""
+
+
+class Command(click.RichCommand):
+    """A command whose expected errors are shown without a traceback, unless ``--debug`` asks for it."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Add ``--debug`` to the command's own options."""
+        return [*super().get_params(ctx), _DEBUG_OPTION]
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        if is_debugging():
+            setup_logging("debug")
+        else:
+            # Whatever goes wrong is said in the error; without a handler, logging would print its warnings as well.
+            logging.getLogger("gemstone_events").addHandler(logging.NullHandler())
+        try:
+            return super().invoke(ctx)
+        except GemstoneError as error:
+            if is_debugging():
+                raise
+            raise Failure(str(error)) from error
+        except Failure as error:
+            if is_debugging() and error.__cause__ is not None:
+                raise error.__cause__ from None
+            raise
+
+
+def is_debugging() -> bool:
+    """Tell whether the command that runs was given ``--debug``."""
+    return bool(click.get_current_context().meta.get(_DEBUG, False))
+
+
+def _remember(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    ctx.meta[_DEBUG] = value
+
+
+_DEBUG_OPTION = click.Option(
+    ["--debug"],
+    is_flag=True,
+    expose_value=False,
+    callback=_remember,
+    help="Show tracebacks, and log everything.",
+)

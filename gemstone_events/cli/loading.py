@@ -1,0 +1,113 @@
+"""From ``module:Service`` on the command line to a service."""
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from gemstone_events.cli.command import Failure
+from gemstone_events.service import MicroService
+
+
+def load_service(target: str) -> MicroService:
+    """Return the service that ``target`` names, made and not yet configured.
+
+    Args:
+        target: ``module``, ``package.module:Service`` or ``folder/file.py:Service``; what stands after the colon is a
+            subclass of ``MicroService`` or an instance, and may be left out where the module has exactly one.
+
+    Raises:
+        Failure: there is no such module or service, or it cannot be imported.
+        ServiceConfigurationError: the service is declared wrongly.
+    """
+    name, _, attribute = target.partition(":")
+    file = file_of(target)
+    module = _import(name, Path.cwd()) if file is None else _import_file(file)
+    found = _look_up(module, attribute, target) if attribute else _only_service(module, target)
+    if isinstance(found, MicroService):
+        return found
+    if not isinstance(found, type) or not issubclass(found, MicroService):
+        raise Failure(f"{target} is no service: it is {found!r}, not a subclass of MicroService")
+    try:
+        return found()
+    except TypeError as error:
+        raise Failure(f"{target} cannot be made without arguments: {error}") from error
+
+
+def file_of(target: str) -> Path | None:
+    """Return the file that a target names, or None where it names a module."""
+    name = target.partition(":")[0]
+    return Path(name) if name.endswith(".py") or "/" in name else None
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise Failure(f"there is no file {path}" + ("" if path.suffix == ".py" else "; a module is written with dots"))
+    full = path.resolve()
+    # A file inside a package is imported as the package's module, so that its relative imports work.
+    names = [full.stem]
+    root = full.parent
+    while (root / "__init__.py").is_file():
+        names.insert(0, root.name)
+        root = root.parent
+    name = ".".join(names).removesuffix(".__init__")
+    module = _import(name, root)
+    if Path(module.__file__ or "").resolve() != full:
+        raise Failure(f"{path} cannot be imported, for {module.__file__} is the module {name!r}: rename the file")
+    return module
+
+
+def _import(name: str, root: Path) -> ModuleType:
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise Failure(
+                f"there is no module {error.name!r}, neither in {root} nor among what is installed"
+            ) from error
+        raise Failure(f"importing {name} failed: {_explain(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise Failure(f"importing {name} failed: {_explain(error)}") from error
+
+
+def _explain(error: BaseException) -> str:
+    """Return what happened, and in which line of the user's code."""
+    if isinstance(error, SyntaxError):
+        return f"{error.msg} ({error.filename}, line {error.lineno})"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno}; --debug shows the traceback)"
+
+
+def _look_up(module: ModuleType, attribute: str, target: str) -> object:
+    found: object = module
+    for word in attribute.split("."):
+        if not hasattr(found, word):
+            raise Failure(f"{target} does not exist: {module.__name__} has {_named(_services(module)) or 'no service'}")
+        found = getattr(found, word)
+    return found
+
+
+def _only_service(module: ModuleType, target: str) -> type[MicroService]:
+    services = _services(module)
+    if len(services) == 1:
+        return services[0]
+    if not services:
+        raise Failure(f"{target} has no service: there is no subclass of MicroService in it")
+    raise Failure(f"{target} has {len(services)} services, {_named(services)}: choose one as {target}:{services[0].__name__}")
+
+
+def _services(module: ModuleType) -> list[type[MicroService]]:
+    """Return the module's own services; a module that has none may offer those that it imported."""
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, MicroService) and value is not MicroService
+    ]
+    return [value for value in found if value.__module__ == module.__name__] or found
+
+
+def _named(services: list[type[MicroService]]) -> str:
+    return ", ".join(service.__name__ for service in services)

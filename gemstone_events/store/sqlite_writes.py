@@ -1,0 +1,106 @@
+"""What the SQLite store writes besides units of work, each in a transaction of its own."""
+
+import json
+from collections.abc import Sequence
+
+import apsw
+
+from gemstone_events.store.port import InboxKey, Retry
+from gemstone_events.store.sqlite_reads import make_message, texts
+from gemstone_events.store.sqlite_units import key_text
+
+_DUE_RETRIES = """
+SELECT json_group_array(json_array(number, consumer, event_id, mode, attributes, hex(body), attempts, error))
+FROM (SELECT * FROM gemstone_retries
+    WHERE consumer IN (SELECT value FROM json_each(?)) AND due <= unixepoch('subsec') ORDER BY due LIMIT ?)
+"""
+_CLAIM = """
+UPDATE gemstone_retries SET owner = ?, due = unixepoch('subsec') + ?
+WHERE number IN (SELECT value FROM json_each(?))
+"""
+# A letter without an event id gets its own id for one: so several of them stay apart among the retries.
+_REDRIVE = """
+INSERT INTO gemstone_retries (consumer, event_id, mode, attributes, body, attempts, due, error)
+SELECT consumer, iif(event_id = '', id, event_id), mode, attributes, body, 0, unixepoch('subsec'), error
+FROM gemstone_dead_letters WHERE id IN (SELECT value FROM json_each(?1))
+ON CONFLICT (consumer, event_id) DO UPDATE SET due = excluded.due, attempts = 0, owner = NULL;
+DELETE FROM gemstone_inbox WHERE (consumer, event_id) IN
+    (SELECT consumer, event_id FROM gemstone_dead_letters WHERE id IN (SELECT value FROM json_each(?1)))
+"""
+_PURGE = "DELETE FROM gemstone_dead_letters WHERE id IN (SELECT value FROM json_each(?))"
+_FORGET = """
+DELETE FROM gemstone_inbox WHERE (consumer, event_id) IN
+    (SELECT consumer, event_id FROM gemstone_inbox WHERE handled_at < unixepoch('subsec') - ?
+        ORDER BY handled_at LIMIT ?)
+"""
+_ACQUIRE = """
+INSERT INTO gemstone_leases VALUES (?1, ?2, unixepoch('subsec') + ?3)
+ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires = excluded.expires
+WHERE owner = excluded.owner OR expires <= unixepoch('subsec')
+"""
+_RELEASE = "DELETE FROM gemstone_leases WHERE name = ? AND owner = ?"
+
+
+def claim_retries(
+    connection: apsw.Connection, consumers: Sequence[str], owner: str, lease: float, limit: int
+) -> list[Retry]:
+    """Take up to ``limit`` due retries for ``lease`` seconds, the longest due first."""
+    with _Transaction(connection):
+        rows = json.loads(connection.execute(_DUE_RETRIES, (texts(consumers), limit)).get)
+        if rows:
+            connection.execute(_CLAIM, (key_text(owner), lease, json.dumps([row[0] for row in rows])))
+    return [
+        Retry(InboxKey(consumer, event_id), make_message(mode, attributes, bytes.fromhex(body)), attempts, 0.0, error)
+        for _, consumer, event_id, mode, attributes, body, attempts, error in rows
+    ]
+
+
+def redrive(connection: apsw.Connection, letter_ids: Sequence[str]) -> int:
+    """Turn dead letters into retries that are due now; return how many."""
+    wanted = texts(letter_ids)
+    with _Transaction(connection):
+        connection.execute(_REDRIVE, (wanted, wanted))
+        return _change(connection, _PURGE, (wanted,))
+
+
+def purge_dead_letters(connection: apsw.Connection, letter_ids: Sequence[str]) -> int:
+    """Delete dead letters; return how many."""
+    return _change(connection, _PURGE, (texts(letter_ids),))
+
+
+def forget_handled(connection: apsw.Connection, older_than: float, limit: int) -> int:
+    """Delete up to ``limit`` marks older than ``older_than`` seconds, the oldest first; return how many."""
+    return _change(connection, _FORGET, (older_than, limit))
+
+
+def acquire_lease(connection: apsw.Connection, name: str, owner: str, seconds: float) -> bool:
+    """Take or renew a lease; False where another owner holds it."""
+    return _change(connection, _ACQUIRE, (key_text(name), key_text(owner), seconds)) == 1
+
+
+def release_lease(connection: apsw.Connection, name: str, owner: str) -> None:
+    """Give a lease back."""
+    connection.execute(_RELEASE, (key_text(name), key_text(owner)))
+
+
+class _Transaction:
+    """Holds the write lock from its beginning, so that it never has to be given up half-way."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        try:
+            if kind is None:
+                self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+
+def _change(connection: apsw.Connection, sql: str, parameters: tuple[str | float | int, ...]) -> int:
+    connection.execute(sql, parameters)
+    return connection.changes()

@@ -1,0 +1,171 @@
+"""The wire "http": collects the body of a call, has it dispatched, and writes the answer."""
+
+import asyncio
+import logging
+import sys
+import time
+from functools import lru_cache
+from http import HTTPStatus
+from typing import cast
+
+from tornado.http1connection import HTTP1Connection
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerRequest,
+    RequestStartLine,
+    ResponseStartLine,
+    format_timestamp,
+)
+from tornado.log import access_log
+from tornado.web import Application, HTTPError
+
+from gemstone_events.rpc.deadlines import Deadlines
+from gemstone_events.rpc.dispatcher import CallContext, Dispatcher
+from gemstone_events.rpc.http_handlers import Authenticate, TornadoJsonRpcHandler
+from gemstone_events.rpc.http_refusal import Refusal
+from gemstone_events.rpc.in_flight import InFlight
+
+WIRE = "http"
+
+_OK = ResponseStartLine("HTTP/1.1", 200, "OK")
+_NO_CONTENT = ResponseStartLine("HTTP/1.1", 204, "No Content")
+
+
+class Endpoint:
+    """What all calls to an endpoint have in common.
+
+    Args:
+        dispatcher: answers them.
+        in_flight: keeps account of them.
+        body_bytes: size of a body; beyond it 413.
+        body_timeout: seconds for a body to come; beyond it the connection is closed.
+        authenticate: what ``current_user`` of their handlers calls.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        in_flight: InFlight,
+        *,
+        body_bytes: int,
+        body_timeout: float,
+        authenticate: Authenticate | None,
+    ) -> None:
+        self.dispatcher = dispatcher
+        self.in_flight = in_flight
+        self.body_bytes = body_bytes
+        self.body_deadlines = Deadlines(body_timeout)
+        self.authenticate = authenticate
+
+    def too_large(self) -> Refusal:
+        """Return the answer to a body beyond ``body_bytes``."""
+        return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body may have {self.body_bytes} bytes at most")
+
+
+class EndpointDelegate(HTTPMessageDelegate):
+    """One call: its body within the limits of size and time, then its answer.
+
+    It writes the answer itself, and makes a Tornado handler only for methods and checks that ask for one: that takes
+    as long as all the rest.
+    """
+
+    def __init__(self, application: Application, endpoint: Endpoint, request: HTTPServerRequest) -> None:
+        self._application = application
+        self._endpoint = endpoint
+        self._request = request
+        self._connection = cast(HTTP1Connection, request.connection)
+        self._chunks: list[bytes] = []
+        self._received = 0
+        self._call: asyncio.Task[None] | None = None
+        self._handler: TornadoJsonRpcHandler | None = None
+        self._handlers_answer: asyncio.Future[bytes | None] | None = None
+
+    def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
+        """Start the clock. A length that is not announced is counted here, so that it is answered with 413."""
+        # Not Tornado's body timeout, which costs a task and two turns of the event loop per request.
+        self._endpoint.body_deadlines.begin(self, self._connection.close)
+        if "Content-Length" not in headers:
+            self._connection.set_max_body_size(sys.maxsize)
+
+    def data_received(self, chunk: bytes) -> None:
+        """Keep a part of the body, or answer and drop the rest where it is too much."""
+        limit = self._endpoint.body_bytes
+        before, self._received = self._received, self._received + len(chunk)
+        if self._received <= limit:
+            self._chunks.append(chunk)
+        elif before <= limit:
+            self._chunks.clear()
+            self._connection.write_headers(*self._endpoint.too_large().response(close=True))
+        elif self._received > 2 * limit:
+            self._connection.close()
+
+    def finish(self) -> None:
+        """Run the call: its body is complete. What arrived in time is run to its end, even if the client leaves."""
+        self._endpoint.body_deadlines.end(self)
+        if self._received <= self._endpoint.body_bytes:
+            self._call = asyncio.get_running_loop().create_task(self._answer())
+            self._endpoint.in_flight.begin_call(self._call)
+        else:
+            self._connection.finish()
+            self._endpoint.in_flight.end(self._request.server_connection)
+
+    def on_connection_close(self) -> None:
+        """Forget a call whose body never came whole."""
+        self._endpoint.body_deadlines.end(self)
+        self._chunks.clear()
+
+    async def _answer(self) -> None:
+        body = self._request.body = b"".join(self._chunks)
+        context = CallContext(WIRE, self._request.headers, self._request.remote_ip or "", self._make_handler)
+        try:
+            self._write(await self._endpoint.dispatcher.dispatch(body, context))
+        finally:
+            if self._call is not None:
+                self._endpoint.in_flight.end_call(self._call)
+            if self._handlers_answer is not None and not self._handlers_answer.done():
+                self._handlers_answer.set_exception(HTTPError(HTTPStatus.SERVICE_UNAVAILABLE))
+
+    def _make_handler(self, context: CallContext) -> TornadoJsonRpcHandler:
+        if self._handler is None:
+            self._handlers_answer = asyncio.get_running_loop().create_future()
+            arguments = {
+                "dispatcher": self._endpoint.dispatcher,
+                "context": context,
+                "answer": self._handlers_answer,
+                "authenticate": self._endpoint.authenticate,
+            }
+            delegate = self._application.get_handler_delegate(self._request, TornadoJsonRpcHandler, arguments)
+            delegate.execute()
+            self._handler = cast(TornadoJsonRpcHandler, delegate.handler)
+        return self._handler
+
+    def _write(self, answer: bytes | None) -> None:
+        closing = {"Connection": "close"} if self._endpoint.in_flight.draining else {}
+        if self._handlers_answer is not None and self._handler is not None:
+            for name, value in closing.items():
+                self._handler.set_header(name, value)
+            self._handlers_answer.set_result(answer)
+            return
+        headers = HTTPHeaders(closing)
+        headers["Date"] = _http_date(int(time.time()))
+        if answer is None:
+            self._connection.write_headers(_NO_CONTENT, headers)
+        else:
+            headers["Content-Type"] = "application/json"
+            headers["Content-Length"] = str(len(answer))
+            self._connection.write_headers(_OK, headers, answer)
+        self._connection.finish()
+        self._endpoint.in_flight.end(self._request.server_connection)
+        if access_log.isEnabledFor(logging.INFO):
+            self._log(204 if answer is None else 200)
+
+    def _log(self, status: int) -> None:
+        request = self._request
+        milliseconds = 1000 * request.request_time()
+        access_log.info("%d POST %s (%s) %.2fms", status, request.uri, request.remote_ip, milliseconds)
+
+
+@lru_cache(maxsize=1)
+def _http_date(second: int) -> str:
+    return format_timestamp(second)

@@ -1,0 +1,149 @@
+"""The examples and the README do what they say: each is run as its reader would run it, in an empty folder."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+EXPECTED = EXAMPLES / "expected"
+DEADLINE_SECONDS = 60.0
+
+SCRIPTS = {
+    "publish_subscribe": [],
+    "work_queue": [],
+    "periodic_task": [],
+    "plugins": [],
+    "containers": [],
+    "retries": [],
+    "web_pages": ["--once"],
+}
+
+
+def script(name: str) -> Path:
+    """Where an example begins."""
+    folder = EXAMPLES / name
+    return folder / f"{name}.py" if folder.is_dir() else EXAMPLES / f"{name}.py"
+
+
+def environment() -> dict[str, str]:
+    """A newcomer's: without settings of ours, and with warnings as errors."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GEMSTONE_")}
+    return {**clean, "PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": "1"}
+
+
+@contextmanager
+def running(folder: Path, *argv: object) -> Iterator[subprocess.Popen[str]]:
+    """Run a program in ``folder``, and kill it at the end if it still runs."""
+    with subprocess.Popen(
+        [sys.executable, *map(str, argv)],
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_every_example_is_tested() -> None:
+    there = {path.stem for path in EXAMPLES.glob("*.py")} | {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
+    there -= {"expected", "__pycache__", ".ruff_cache", ".mypy_cache"}
+    assert there == {*SCRIPTS, "hello_world", "shop"}
+    assert {path.stem for path in EXPECTED.iterdir()} == {*SCRIPTS}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_an_example_prints_what_is_kept_beside_it(name: str, tmp_path: Path) -> None:
+    with running(tmp_path, script(name), *SCRIPTS[name]) as process:
+        output, errors = process.communicate(timeout=DEADLINE_SECONDS)
+
+    assert process.returncode == 0, errors
+    # Services work at the same time, so the order of the lines is free.
+    assert sorted(output.splitlines()) == sorted((EXPECTED / f"{name}.txt").read_text().splitlines())
+
+
+def hello_world_of_the_readme() -> str:
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return next(block for block in blocks if "class Hello(" in block)
+
+
+def test_the_readme_shows_the_hello_world_that_is_there_in_15_lines() -> None:
+    shown = hello_world_of_the_readme()
+
+    assert shown == (EXAMPLES / "hello_world.py").read_text()
+    assert len(shown.splitlines()) <= 15
+
+
+def test_the_hello_world_of_the_readme_answers_its_curl_and_ends_on_sigterm(tmp_path: Path) -> None:
+    program = tmp_path / "hello.py"
+    program.write_text(hello_world_of_the_readme())
+    curl = re.search(r"curl (\S+) (.*?) -d '(.*?)'", (ROOT / "README.md").read_text())
+    assert curl is not None
+    assert curl[1] == "http://127.0.0.1:8000/api"
+    assert curl[2] == "-H 'Content-Type: application/json'"
+
+    with running(tmp_path, program, "--port", "0") as process:
+        assert process.stderr is not None
+        ready = re.search(r"is ready: (\S+);", process.stderr.readline())
+        assert ready is not None
+        request = urllib.request.Request(ready[1], curl[3].encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=DEADLINE_SECONDS) as response:
+            answer = json.load(response)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=DEADLINE_SECONDS)
+
+    assert answer == {"jsonrpc": "2.0", "id": 1, "result": "Hello, world!"}
+    assert process.returncode == 0, errors
+
+
+def test_the_demonstration_survives_the_kill_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    with running(tmp_path, EXAMPLES / "shop" / "demo.py", "--orders", "60") as process:
+        output, errors = process.communicate(timeout=DEADLINE_SECONDS)
+
+    assert process.returncode == 0, output + errors
+    for row in ("orders placed.*60", "invoiced.*60", "shipped.*60", "lost.* 0", "duplicated.* 0", r"recovered.*\d s"):
+        assert re.search(row, output), f"{row} is not in\n{output}"
+    assert_gone(output)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_demonstration_and_all_that_it_started(number: signal.Signals, tmp_path: Path) -> None:
+    with running(tmp_path, EXAMPLES / "shop" / "demo.py", "--orders", "100000") as process:
+        assert process.stdout is not None
+        output = ""
+        while "order.placed" not in output:
+            line = process.stdout.readline()
+            assert line, f"it ended too early:\n{output}"
+            output += line
+        process.send_signal(number)
+        process.communicate(timeout=DEADLINE_SECONDS)
+
+    assert process.returncode == 130
+    assert_gone(output)
+
+
+def assert_gone(output: str) -> None:
+    """Fail unless the processes that the demonstration named have ended."""
+    pids = [int(pid) for pid in re.findall(r"process (\d+)", output)]
+    assert len(pids) >= 3
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while left := [pid for pid in pids if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, f"still running: {left}"
+        time.sleep(0.02)
