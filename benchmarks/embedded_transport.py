@@ -128,9 +128,9 @@ async def measure_latency(url: str, pipe: Connection, rate: int, count: int) -> 
         call = asyncio.create_task(transport.publish([stamped()]))
         calls.add(call)
         call.add_done_callback(calls.discard)
-    _, latencies = await asyncio.to_thread(pipe.recv)
+    answer: tuple[float, list[float]] = await asyncio.to_thread(pipe.recv)
     await transport.close()
-    return latencies
+    return answer[1]
 
 
 async def main(count: int, folder: Path) -> None:

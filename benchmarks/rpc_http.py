@@ -26,9 +26,9 @@ from gemstone_events.rpc.http_server import HttpServer
 from gemstone_events.rpc.methods import Method, MethodTable
 
 BODY = b'{"jsonrpc":"2.0","method":"add","params":{"a":19,"b":23},"id":1}'
-REQUEST = (
-    b"POST /api HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-    % (len(BODY), BODY)
+REQUEST = b"POST /api HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(BODY),
+    BODY,
 )
 
 
@@ -49,9 +49,7 @@ class BareHandler(RequestHandler):
         self.finish()
 
 
-async def invoke(
-    method: Method, args: Sequence[object], kwargs: Mapping[str, object], context: CallContext
-) -> object:
+async def invoke(method: Method, args: Sequence[object], kwargs: Mapping[str, object], context: CallContext) -> object:
     """Call a coroutine method, with nothing around it."""
     return await method.function(*args, **kwargs)  # type: ignore[misc]
 
@@ -97,7 +95,9 @@ class Client(asyncio.Protocol):
         self._received += data
         if not self._received.endswith(b"}"):
             return
-        if not self._received.startswith(b"HTTP/1.1 200 ") or b'"result": 42' not in self._received.replace(b":42", b": 42"):
+        if not self._received.startswith(b"HTTP/1.1 200 ") or b'"result": 42' not in self._received.replace(
+            b":42", b": 42"
+        ):
             raise RuntimeError(f"unexpected answer: {self._received!r}")
         self._received = b""
         self.answered += 1
@@ -125,7 +125,16 @@ async def load(port: int, seconds: float, connections: int) -> None:
 
 def measure(port: int, seconds: float, connections: int) -> float:
     """Load a server from a process of its own and return its rate."""
-    command = [sys.executable, __file__, "--load", str(port), "--seconds", str(seconds), "--connections", str(connections)]
+    command = [
+        sys.executable,
+        __file__,
+        "--load",
+        str(port),
+        "--seconds",
+        str(seconds),
+        "--connections",
+        str(connections),
+    ]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 

@@ -16,106 +16,26 @@ import json
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
 
-import amqp
-import apsw
-from kombu import Connection
 from rich.console import Console
 from rich.table import Table
+from shop_bus import Bus, open_bus
 
 from gemstone_events.adapters import make_store
-from gemstone_events.testing.servers import RabbitMQ
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "examples" / "shop"))
 
-from processes import CallFailedError, Effects, ServiceProcess, Shop, call  # noqa: E402 - found by the line above
+from processes import CallFailedError, Effects, ServiceProcess, Shop, call  # found by the line above
 
-GROUP_QUEUES = (
-    ("orders", "invoice.issued"),
-    ("orders", "order.shipped"),
-    ("billing", "order.placed"),
-    ("shipping", "invoice.issued"),
-    ("shipping", "parcel.pack"),
-)
 POLL_SECONDS = 0.1
 QUIET_SECONDS = 1.0
 MAX_DEAD_LETTERS = 1000
-
-
-class Bus(Protocol):
-    """What carries the events."""
-
-    url: str
-
-    async def waiting(self) -> int:
-        """How many deliveries wait on the bus; more than 0 where it cannot be asked."""
-
-    async def restart(self, pause: float) -> None:
-        """Stop it, and start it after ``pause`` seconds."""
-
-
-class EmbeddedBus:
-    """The embedded bus, a file."""
-
-    def __init__(self, file: Path) -> None:
-        self.url = f"sqlite:///{file}"
-        self._file = file
-
-    async def waiting(self) -> int:
-        """See ``Bus``."""
-        bus = apsw.Connection(str(self._file), flags=apsw.SQLITE_OPEN_READONLY)
-        try:
-            found: int = bus.execute("SELECT count(*) FROM deliveries").get
-        finally:
-            bus.close()
-        return found
-
-    async def restart(self, pause: float) -> None:
-        """See ``Bus``: it is no process, so there is nothing to restart."""
-
-
-class RabbitBus:
-    """RabbitMQ: a private node, or a broker that somebody else runs."""
-
-    def __init__(self, url: str, namespace: str, node: RabbitMQ | None) -> None:
-        self.url = url
-        self._node = node
-        events = {event for _, event in GROUP_QUEUES}
-        groups = [f"{namespace}.group.{group}:{event}" for group, event in GROUP_QUEUES]
-        self._queues = [*groups, *(f"{namespace}.work.{event}" for event in events)]
-        self._exchange = f"{namespace}.events"
-
-    async def waiting(self) -> int:
-        """See ``Bus``."""
-        try:
-            return await asyncio.to_thread(self._count)
-        except (OSError, amqp.AMQPError):
-            return 1
-
-    async def restart(self, pause: float) -> None:
-        """See ``Bus``; a broker of somebody else's is left alone."""
-        if self._node is not None:
-            await asyncio.to_thread(self._node.stop)
-            await asyncio.sleep(pause)
-            await asyncio.to_thread(self._node.start)
-
-    def remove(self) -> None:
-        """Delete what the shop declared."""
-        with Connection(self.url) as connection, connection.channel() as channel:
-            for queue in self._queues:
-                channel.queue_delete(queue)
-            channel.exchange_delete(self._exchange)
-
-    def _count(self) -> int:
-        with Connection(self.url, connect_timeout=5) as connection, connection.channel() as channel:
-            return sum(channel.queue_declare(queue, passive=True).message_count for queue in self._queues)
 
 
 @dataclass(slots=True)
@@ -126,6 +46,7 @@ class Report:
         lost: accepted orders for which something was not done.
         duplicated: effects beyond one of each kind for each order.
         recovery_seconds: for each kill, the time from the SIGKILL to the next invoice, or to the end of the work.
+        ready_seconds: for each restart of the broker, the time from its start to the readiness of all services.
     """
 
     transport: str
@@ -140,6 +61,7 @@ class Report:
     kills: int = 0
     broker_restarts: int = 0
     recovery_seconds: list[float] = field(default_factory=list)
+    ready_seconds: list[float] = field(default_factory=list)
     settled_after_last_disturbance: float = 0.0
     total_seconds: float = 0.0
     settled: bool = False
@@ -214,7 +136,9 @@ class Chaos:
             self._disturbed_at = time.monotonic()
             self._report.kills += 1
             self._report.recovery_seconds.append(round(self._disturbed_at - killed_at, 2))
-            self._say(f"billing was killed at about {invoices} invoices; {self._report.recovery_seconds[-1]} s to the next")
+            self._say(
+                f"billing was killed at about {invoices} invoices; {self._report.recovery_seconds[-1]} s to the next"
+            )
 
     async def _invoices_from(self, number: int) -> int:
         while True:
@@ -227,12 +151,18 @@ class Chaos:
     async def _restart_broker(self, moments: Sequence[int]) -> None:
         for moment in moments:
             async with self._accepted_more:
-                await self._accepted_more.wait_for(lambda: self._report.accepted >= moment)
+                while self._report.accepted < moment:
+                    await self._accepted_more.wait()
             self._say(f"stopping the broker at {self._report.accepted} accepted orders")
             await self._bus.restart(pause=self._random.uniform(0.5, 2.0))
+            started_at = time.monotonic()
+            self._say("the broker runs again")
+            while not await self._shop.is_ready():
+                await asyncio.sleep(POLL_SECONDS)
             self._disturbed_at = time.monotonic()
             self._report.broker_restarts += 1
-            self._say("the broker runs again")
+            self._report.ready_seconds.append(round(self._disturbed_at - started_at, 2))
+            self._say(f"all services are ready {self._report.ready_seconds[-1]} s after the broker was")
 
     async def _settle(self, deadline: float) -> Effects | None:
         """Return the effects when all orders have had all of them, nothing is on its way and nothing changes."""
@@ -274,26 +204,6 @@ async def count_dead_letters(data_dir: Path, services: Sequence[ServiceProcess])
         finally:
             await store.close()
     return found
-
-
-@asynccontextmanager
-async def open_bus(transport: str, url: str, data_dir: Path, namespace: str) -> AsyncIterator[Bus]:
-    """Have a bus: the embedded one, a private RabbitMQ node, or the broker at ``url``, left as it was."""
-    if transport == "embedded":
-        yield EmbeddedBus(data_dir / "bus.db")
-    elif url:
-        bus = RabbitBus(url, namespace, None)
-        try:
-            yield bus
-        finally:
-            await asyncio.to_thread(bus.remove)
-    else:
-        node = RabbitMQ()
-        await asyncio.to_thread(node.start)
-        try:
-            yield RabbitBus(node.url, namespace, node)
-        finally:
-            await asyncio.to_thread(node.close)
 
 
 async def run(arguments: argparse.Namespace) -> Report:
@@ -345,7 +255,9 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=10, help="how often billing is killed (10)")
     parser.add_argument("--restarts", type=int, default=1, help="how often the private broker is restarted (1)")
     parser.add_argument("--callers", type=int, default=32, help="connections that place orders (32)")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32), help="of the random moments")
+    parser.add_argument(
+        "--seed", type=int, default=random.SystemRandom().randrange(2**32), help="of the random moments"
+    )
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for everything (600)")
     parser.add_argument("--logs", action="store_true", help="print the services' logs at the end")
     outcome = asyncio.run(run(parser.parse_args()))

@@ -41,7 +41,9 @@ async def main() -> None:
         # What was given up stays, whole and with its reason, until somebody redrives or purges it.
         for letter in await payments.store.list_dead_letters():
             error = letter.error.strip().splitlines()[-1]
-            print(f"dead letter: {letter.message.body.decode()} is {letter.reason} after {letter.attempts} attempt: {error}")
+            print(
+                f"dead letter: {letter.message.body.decode()} is {letter.reason} after {letter.attempts} attempt: {error}"
+            )
 
 
 asyncio.run(main())

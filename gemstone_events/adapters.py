@@ -5,7 +5,7 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
-from gemstone_events.errors import UnknownSchemeError
+from gemstone_events.errors import ServiceConfigurationError, UnknownSchemeError
 from gemstone_events.store.port import EventStore
 from gemstone_events.transport import Transport, TransportSettings
 
@@ -18,9 +18,9 @@ def make_transport(url: str, settings: TransportSettings) -> Transport:
 
     Raises:
         UnknownSchemeError: nothing installed answers to the URL's scheme.
-        ServiceConfigurationError: the adapter cannot use the URL.
+        ServiceConfigurationError: the adapter cannot use the URL, or cannot be loaded itself.
     """
-    factory = cast(Callable[[str, TransportSettings], Transport], _find(TRANSPORTS, "transport", url).load())
+    factory = cast(Callable[[str, TransportSettings], Transport], _load(TRANSPORTS, "transport", url))
     return factory(url, settings)
 
 
@@ -29,9 +29,9 @@ def make_store(url: str) -> EventStore:
 
     Raises:
         UnknownSchemeError: nothing installed answers to the URL's scheme.
-        ServiceConfigurationError: the adapter cannot use the URL.
+        ServiceConfigurationError: the adapter cannot use the URL, or cannot be loaded itself.
     """
-    factory = cast(Callable[[str], EventStore], _find(STORES, "store", url).load())
+    factory = cast(Callable[[str], EventStore], _load(STORES, "store", url))
     return factory(url)
 
 
@@ -43,6 +43,17 @@ def schemes(group: str) -> dict[str, EntryPoint]:
 def mask(url: str) -> str:
     """Return a URL that is fit to be shown: without its password."""
     return re.sub(r"(?<=://)([^:/?#\s]*):[^@/?#\s]*@", r"\1:***@", url)
+
+
+def _load(group: str, kind: str, url: str) -> object:
+    point = _find(group, kind, url)
+    try:
+        found: object = point.load()
+    except (ImportError, AttributeError) as error:
+        raise ServiceConfigurationError(
+            f"the {kind} for {point.name}: ({point.value}) cannot be loaded: {error}; install what it needs"
+        ) from error
+    return found
 
 
 def _find(group: str, kind: str, url: str) -> EntryPoint:

@@ -12,9 +12,9 @@ SPEC_VERSION = "1.0"
 MAX_BODY_BYTES = 1024 * 1024
 MAX_ATTRIBUTE_BYTES = 8192
 
-_REQUIRED = ("specversion", "id", "type", "source", "time")
+_REQUIRED = ("specversion", "id", "type", "source")
 _OPTIONAL = ("subject", "dataschema", "correlationid", "causationid", "traceparent", "partitionkey", "sequence")
-_KNOWN = frozenset((*_REQUIRED, *_OPTIONAL, "datacontenttype"))
+_KNOWN = frozenset((*_REQUIRED, *_OPTIONAL, "time", "datacontenttype"))
 
 
 def encode(event: Event, *, broadcast: bool = True, max_body: int = MAX_BODY_BYTES) -> Message:
@@ -57,19 +57,18 @@ def decode(message: Message, *, max_body: int = MAX_BODY_BYTES) -> Event:
         DecodeError: it is not a CloudEvent with a strict JSON body; the message says what is wrong and quotes no data.
     """
     attributes = message.attributes
-    missing = [name for name in _REQUIRED if name != "time" and not attributes.get(name)]
-    if missing:
+    if missing := [name for name in _REQUIRED if not attributes.get(name)]:
         raise DecodeError(f"the CloudEvents attributes {', '.join(missing)} are missing")
     if attributes["specversion"] != SPEC_VERSION:
         raise DecodeError(
             f"specversion {attributes['specversion'][:20]!r} is unknown; this program reads {SPEC_VERSION}"
         )
     content_type = attributes.get("datacontenttype", CONTENT_TYPE)
-    if content_type.partition(";")[0].strip().lower() != CONTENT_TYPE:
+    if content_type != CONTENT_TYPE and content_type.partition(";")[0].strip().lower() != CONTENT_TYPE:
         raise DecodeError(f"content type {content_type[:80]!r} is not {CONTENT_TYPE}")
     if len(message.body) > max_body:
         raise DecodeError(f"the body takes {len(message.body)} bytes and at most {max_body} are allowed")
-    if any(len(value) > MAX_ATTRIBUTE_BYTES for value in attributes.values()):
+    if max(map(len, attributes.values())) > MAX_ATTRIBUTE_BYTES:
         raise DecodeError(f"an attribute is longer than {MAX_ATTRIBUTE_BYTES} characters")
     try:
         check_name("event name", attributes["type"])
@@ -92,7 +91,7 @@ def decode(message: Message, *, max_body: int = MAX_BODY_BYTES) -> Event:
         traceparent=attributes.get("traceparent"),
         partitionkey=attributes.get("partitionkey"),
         sequence=attributes.get("sequence"),
-        extensions={name: value for name, value in attributes.items() if name not in _KNOWN},
+        extensions={name: attributes[name] for name in attributes.keys() - _KNOWN},
     )
 
 

@@ -52,6 +52,16 @@ def setup_logging(level: str = "info", stream: TextIO | None = None) -> None:
         logging.getLogger("tornado.access").setLevel(logging.WARNING)  # a line for every request is too much
 
 
+def printable(text: str) -> str:
+    """Return text from outside so that a terminal shows it and never obeys it: control characters are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return ``printable`` text, with its line breaks."""
+    return "\n".join(printable(line.expandtabs()) for line in text.splitlines())
+
+
 class LineFormatter(logging.Formatter):
     """``2026-08-01 12:00:00.123 INFO    billing: invoice issued``: local time, level, logger, message."""
 
@@ -62,10 +72,10 @@ class LineFormatter(logging.Formatter):
         super().__init__()
         self._coloured = coloured
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+    def formatMessage(self, record: logging.LogRecord) -> str:
         """Return the line, without the traceback that may follow it."""
         level = f"{record.levelname:<7}"
         if self._coloured and record.levelno in _COLOURS:
             level = f"{_COLOURS[record.levelno]}{level}{_END}"
         name = record.name.removeprefix(_PREFIX)
-        return f"{self.formatTime(record)} {level} {name}: {record.message}"
+        return f"{self.formatTime(record)} {level} {name}: {printable_lines(record.message)}"

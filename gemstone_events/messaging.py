@@ -64,9 +64,10 @@ class Messaging:
 
     async def consume(self) -> None:
         """Subscribe, and begin to handle."""
-        if self.subscribers:
-            for transport in self.transports:
-                await transport.subscribe(list(self._by_subscription), self._receive)
+        if not self.subscribers:
+            return
+        for transport in self.transports:
+            await transport.subscribe(list(self._by_subscription), self._receive)
         self._tending = [self._spawn(self._retrier.run(), "retries"), self._spawn(self._forget_handled(), "retention")]
 
     async def drain(self, timeout: float) -> None:

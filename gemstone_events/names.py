@@ -23,9 +23,14 @@ def check_name(kind: str, name: object) -> str:
     Raises:
         InvalidNameError: it breaks the rules of this module.
     """
-    if not isinstance(name, str) or len(name) > MAX_NAME_BYTES or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _is_name(name):
         raise InvalidNameError(f"{kind} {_shown(name)} is not a valid name: use {_RULE}")
     return name
+
+
+@lru_cache(maxsize=4096)
+def _is_name(text: str) -> bool:
+    return len(text) <= MAX_NAME_BYTES and _NAME.fullmatch(text) is not None
 
 
 def check_pattern(pattern: object) -> str:

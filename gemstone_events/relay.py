@@ -121,7 +121,8 @@ class Relay:
         ceiling = min(MAX_BACKOFF_SECONDS, 0.05 * 2.0 ** min(self._failures, 20))
         self._transport.changed.clear()
         with contextlib.suppress(TimeoutError):  # a transport that comes back ends the wait early
-            await asyncio.wait_for(self._transport.changed.wait(), random.uniform(ceiling / 2, ceiling))
+            async with asyncio.timeout(random.uniform(ceiling / 2, ceiling)):
+                await self._transport.changed.wait()
 
     async def _keep_lease(self) -> bool:
         if time.monotonic() - self._renewed_at < LEASE_SECONDS / 3:

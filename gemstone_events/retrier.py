@@ -41,7 +41,7 @@ class Retrier:
 
     async def run(self) -> None:
         """Work for ever; cancel it to stop."""
-        while self._by_consumer:
+        while True:
             self._scheduled.clear()
             try:
                 pause = await self._claim_due()
@@ -50,7 +50,8 @@ class Retrier:
                 pause = POLL_SECONDS
             # Redrives come from other processes, so it looks again even where nothing is known to be due.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._scheduled.wait(), min(POLL_SECONDS, pause))
+                async with asyncio.timeout(min(POLL_SECONDS, pause)):
+                    await self._scheduled.wait()
 
     async def _claim_due(self) -> float:
         consumers = list(self._by_consumer)

@@ -444,9 +444,10 @@ class MicroService(Settings, Container):
 
     def _readiness(self) -> HealthReport:
         if self._messaging is None:
-            return HealthReport(False, {"detail": "not started"})
+            return HealthReport(False, {"service": self.service_name})
         trouble = self._messaging.trouble()
-        return HealthReport(not trouble, {"service": self.service_name, "trouble": trouble})
+        status = "degraded" if trouble else "ok"
+        return HealthReport(not trouble, {"status": status, "service": self.service_name, "trouble": trouble})
 
     def _require_running(self) -> Messaging:
         if self._messaging is None:

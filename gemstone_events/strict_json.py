@@ -9,14 +9,18 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-JsonValue: TypeAlias = "None | bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
 DEFAULT_MAX_DEPTH = 32
 
 _MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
 # Only text that looks like one of these can hold an integer beyond 64 bits, a float beyond its range or a lone
-# surrogate; everything else takes the fast path. A false alarm costs time, never correctness.
-_SUSPICIOUS = re.compile(rb"[0-9]{19}|[0-9][eE]\+?[0-9]{3}|\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+# surrogate; everything else takes the fast path. A false alarm costs time, never correctness. Searching a translated
+# copy is many times faster than a regular expression.
+_SHAPE = bytes(
+    ord("1") if byte in b"0123456789" else ord("e") if byte in b"eE" else ord(" ") for byte in range(256)
+)
+_MANY_DIGITS, _LARGE_EXPONENT, _ESCAPE = b"1" * 19, b"1e111", b"\\u"
 # A whole string, or one bracket. Possessive, so that no input makes it look at a byte twice.
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
@@ -33,7 +37,7 @@ def loads(raw: bytes, max_depth: int = DEFAULT_MAX_DEPTH) -> JsonValue:
         text = raw.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 at byte {error.start}") from None
-    suspicious = _SUSPICIOUS.search(raw) is not None
+    suspicious = _is_suspicious(raw)
     try:
         value: JsonValue = (_CAREFUL if suspicious else _FAST).decode(text)
         if suspicious:
@@ -59,12 +63,17 @@ def dumps(value: object) -> bytes:
         raise ValueError("nested too deeply") from None
     except TypeError as error:
         raise ValueError(str(error)) from None
-    if _SUSPICIOUS.search(raw):
+    if _MANY_DIGITS in raw.translate(_SHAPE):
         try:
             _CAREFUL.decode(raw.decode())
         except json.JSONDecodeError as error:
             raise ValueError(error.msg) from None
     return raw
+
+
+def _is_suspicious(raw: bytes) -> bool:
+    shape = raw.translate(_SHAPE, b"+")
+    return _MANY_DIGITS in shape or _LARGE_EXPONENT in shape or _ESCAPE in raw
 
 
 def _check_depth(raw: bytes, max_depth: int) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import logging
+import os
 import resource
 import socket
 import ssl
@@ -10,7 +11,6 @@ from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
-from tornado.netutil import bind_sockets
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.http_application import RpcApplication
@@ -18,6 +18,7 @@ from gemstone_events.rpc.http_application import RpcApplication
 _BACKLOG = 1024
 _RESERVED_DESCRIPTORS = 128
 _POLL_SECONDS = 0.01
+_NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 _logger = logging.getLogger("gemstone_events.rpc.http")
@@ -56,7 +57,7 @@ class HttpServer:
             ServiceConfigurationError: the address cannot be listened on; the message says how to mend it.
         """
         try:
-            sockets = bind_sockets(self._port, self._host, backlog=_BACKLOG)
+            sockets = await _listen(self._host, self._port)
         except OSError as error:
             raise ServiceConfigurationError(_explain(error, self._host, self._port)) from error
         self._port = sockets[0].getsockname()[1]
@@ -129,6 +130,32 @@ class _BoundedServer(HTTPServer):
             await asyncio.sleep(_POLL_SECONDS)
 
 
+async def _listen(host: str, port: int) -> list[socket.socket]:
+    """Return listening sockets on one port of all addresses of a host, which for ``localhost`` are two."""
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    sockets: list[socket.socket] = []
+    try:
+        for family, address in dict.fromkeys((family, address[:2]) for family, _, _, _, address in found):
+            try:
+                listening = socket.create_server((address[0], port), family=family, backlog=_BACKLOG)
+            except OSError as error:
+                if error.errno in _NO_SUCH_ADDRESS and len(found) > 1:
+                    continue  # as ::1 of localhost where IPv6 is off
+                raise
+            listening.setblocking(False)
+            sockets.append(listening)
+            port = listening.getsockname()[1]
+    except OSError:
+        for listening in sockets:
+            listening.close()
+        raise
+    if not sockets:
+        raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    return sockets
+
+
 def _room_for(connections: int) -> int:
     """Return how many connections the process has file descriptors for, if those are fewer."""
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -150,6 +177,6 @@ def _explain(error: OSError, host: str, port: int) -> str:
         return f"{where} is in use by another program: stop that one, or choose another port (0 takes a free one)"
     if error.errno == errno.EACCES:
         return f"{where} may not be listened on: choose a port above 1023, or let a proxy listen there"
-    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+    if error.errno in _NO_SUCH_ADDRESS or isinstance(error, socket.gaierror):
         return f"{host!r} is no address of this machine: set host to one that is, as 127.0.0.1 or 0.0.0.0"
     return f"{where} cannot be listened on: {error}"

@@ -90,6 +90,17 @@ def test_the_readme_shows_the_hello_world_that_is_there_in_15_lines() -> None:
     assert len(shown.splitlines()) <= 15
 
 
+def ready_url(process: subprocess.Popen[str]) -> str:
+    """Read the log of a service up to the line that says where it answers."""
+    assert process.stderr is not None
+    log = ""
+    for line in process.stderr:
+        if ready := re.search(r"is ready: (\S+);", line):
+            return ready[1]
+        log += line
+    raise AssertionError(f"it ended instead of being ready:\n{log}")
+
+
 def test_the_hello_world_of_the_readme_answers_its_curl_and_ends_on_sigterm(tmp_path: Path) -> None:
     program = tmp_path / "hello.py"
     program.write_text(hello_world_of_the_readme())
@@ -99,10 +110,7 @@ def test_the_hello_world_of_the_readme_answers_its_curl_and_ends_on_sigterm(tmp_
     assert curl[2] == "-H 'Content-Type: application/json'"
 
     with running(tmp_path, program, "--port", "0") as process:
-        assert process.stderr is not None
-        ready = re.search(r"is ready: (\S+);", process.stderr.readline())
-        assert ready is not None
-        request = urllib.request.Request(ready[1], curl[3].encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(ready_url(process), curl[3].encode(), {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=DEADLINE_SECONDS) as response:
             answer = json.load(response)
         process.send_signal(signal.SIGTERM)

@@ -11,8 +11,10 @@ from gemstone_events.errors import TransportError, TransportRefusedError, Transp
 
 _logger = logging.getLogger(__name__)
 
-_FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 30.0
+FIRST_PAUSE = 0.1
+"""Seconds that the first pause lasts at most; each one after it twice as long."""
+LONGEST_PAUSE = 30.0
+"""Seconds that no pause exceeds."""
 _LASTING = 5.0
 """Seconds after which a connection counts as a success. One that ends sooner does not shorten the next pause: a
 connection that is accepted and cut at once must not be tried a hundred times a second."""
@@ -32,6 +34,11 @@ class Session(Protocol):
 SessionT = TypeVar("SessionT", bound=Session)
 
 
+def jittered_pause(failures: int) -> float:
+    """Return the seconds to wait: exponential with full jitter, so that a thousand clients do not come as one."""
+    return random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 20)))
+
+
 class Link(Generic[SessionT]):
     """Keeps one session alive.
 
@@ -39,13 +46,26 @@ class Link(Generic[SessionT]):
         trouble: why there is none; empty where there is one.
     """
 
-    def __init__(self, name: str, connect: Callable[[], Awaitable[SessionT]], changed: Callable[[], None]) -> None:
-        """``connect`` opens a session or raises a TransportError; ``changed`` is called when an attribute changed."""
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[], Awaitable[SessionT]],
+        changed: Callable[[], None],
+        pause: Callable[[int], float] = jittered_pause,
+    ) -> None:
+        """Open nothing.
+
+        Args:
+            connect: opens a session or raises a TransportError.
+            changed: called when ``session`` or ``trouble`` changed.
+            pause: seconds to wait before the next attempt, after so many in a row that did not last.
+        """
         self._session: SessionT | None = None
         self.trouble = f"{name}: not opened"
         self._name = name
         self._connect = connect
         self._changed = changed
+        self._pause = pause
         self._closed = False
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
@@ -100,14 +120,24 @@ class Link(Generic[SessionT]):
         self._session = session
         self._note("")
 
+    async def _try_again(self) -> None:
+        try:
+            await self._try()
+        except TransportError:
+            raise
+        except Exception as error:
+            # Whatever it is (no memory, no thread to be had), the next attempt may find it gone.
+            _logger.exception("%s: connecting failed", self._name)
+            self._note(f"connecting failed: {error}")
+
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             if self._session is None:
-                await asyncio.sleep(_pause(self._failures))
+                await asyncio.sleep(self._pause(self._failures))
                 self._failures += 1
                 with contextlib.suppress(TransportError):
-                    await self._try()
+                    await self._try_again()
                 continue
             since = loop.time()
             # Shielded, for the session outlives this task when the link retires.
@@ -124,8 +154,3 @@ class Link(Generic[SessionT]):
             _logger.info("%s: connected", self._name)
         self.trouble = f"{self._name}: {trouble}" if trouble else ""
         self._changed()
-
-
-def _pause(failures: int) -> float:
-    """Return the seconds to wait: exponential with full jitter, so that a thousand clients do not come as one."""
-    return random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(failures, 20)))

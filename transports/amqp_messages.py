@@ -78,7 +78,7 @@ class MessageEncoder:
         self._payload_max = frame_max - FRAME_OVERHEAD
         self._exchange = exchange
         self._work_queue_name = work_queue_name
-        self._app_id = short_string(client[:80])
+        self._app_id = short_string(client[:60])
         self._varying = {name: short_string(PREFIX + name) + b"S" for name in _VARYING}
         self._repeated: dict[tuple[str, str], bytes] = {}
         self._routes: dict[tuple[str, bool], tuple[bytes, bytes]] = {}

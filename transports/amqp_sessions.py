@@ -218,7 +218,7 @@ def _connect_to_consume(access: Access, subscriptions: Sequence[Subscription]) -
             if not consumers:
                 declare_exchange(connection, channel, access.topology)
             declare_queue(connection, channel, access.topology, queue)
-            tag = f"{access.settings.client[:80]}-{channel.channel_id}"
+            tag = f"{access.settings.client[:60]}-{channel.channel_id}"
             with translated(connection.address, f"consuming from the queue {queue.name!r}"):
                 # Per consumer, not global: quorum queues refuse global limits (P30). One queue per channel (P42).
                 channel.basic_qos(0, min(subscription.prefetch, _LARGEST_PREFETCH), False)

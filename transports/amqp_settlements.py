@@ -4,11 +4,7 @@ from gemstone_events.transports.amqp_frames import ack, give_back
 
 
 class Settlements:
-    """Gathers the acks and releases of a channel, whose delivery tags count up from 1 (section 1.8.3.13).
-
-    Attributes:
-        any: there is something to tell.
-    """
+    """Gathers the acks and releases of a channel, whose delivery tags count up from 1 (section 1.8.3.13)."""
 
     def __init__(self, channel: int) -> None:
         self._channel = channel
@@ -16,11 +12,6 @@ class Settlements:
         self._released: list[int] = []
         self._told: set[int] = set()
         self._floor = 0  # the broker was told of every tag up to this one
-
-    @property
-    def any(self) -> bool:
-        """Tell whether ``frames`` would return some."""
-        return bool(self._acked or self._released)
 
     def ack(self, tag: int) -> None:
         """Note that a delivery is done."""

@@ -10,9 +10,9 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
-from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.errors import ServiceConfigurationError, TransportRefusedError
 from gemstone_events.message import Message
 from gemstone_events.transport import (
     Features,
@@ -23,9 +23,10 @@ from gemstone_events.transport import (
     TransportStatus,
 )
 from gemstone_events.transports.embedded_bus import Row
+from gemstone_events.transports.embedded_calls import CloseCall, StopCall, SubscribeCall
 from gemstone_events.transports.embedded_file import BusFile
 from gemstone_events.transports.embedded_publisher import PublishCall
-from gemstone_events.transports.embedded_thread import BusOptions, BusThread, CloseCall, StopCall, SubscribeCall
+from gemstone_events.transports.embedded_thread import BusOptions, BusThread
 from gemstone_events.transports.embedded_topology import is_event_name
 
 _CLOSE_SECONDS = 4.5
@@ -62,13 +63,14 @@ class EmbeddedTransport:
         self._max_pages = max_pages
         self._thread: BusThread | None = None
         self._process = 0
+        self._is_subscribed = False
         self._status = TransportStatus(publishing=False, consuming=True, detail="not open")
         self._changed = asyncio.Event()
 
     @property
     def address(self) -> str:
         """See ``Transport.address``."""
-        return f"sqlite:///{self._path}"
+        return f"sqlite:///{quote(str(self._path))}"
 
     @property
     def changed(self) -> asyncio.Event:
@@ -89,8 +91,12 @@ class EmbeddedTransport:
         options = BusOptions(file, self._settings.namespace, self._settings.client, self._report)
         thread = BusThread(options, asyncio.get_running_loop())
         self._process = os.getpid()
-        await thread.start()
         self._thread = thread
+        try:
+            await thread.start()
+        except TransportRefusedError:
+            self._thread = None
+            raise
 
     async def publish(self, messages: Sequence[Message]) -> Sequence[Outcome]:
         """See ``Transport.publish``. A message whose type is no event name is refused."""
@@ -103,6 +109,9 @@ class EmbeddedTransport:
     async def subscribe(self, subscriptions: Sequence[Subscription], receive: Receive) -> None:
         """See ``Transport.subscribe``."""
         thread = self._running_thread()
+        if self._is_subscribed:
+            raise RuntimeError(f"{self.address} has its subscriptions already: subscribe is called once")
+        self._is_subscribed = True
         future = asyncio.get_running_loop().create_future()
         thread.submit(SubscribeCall(tuple(subscriptions), receive, future))
         await future
@@ -119,6 +128,7 @@ class EmbeddedTransport:
         thread, self._thread = self._thread, None
         if thread is None:
             return
+        self._is_subscribed = False
         future = asyncio.get_running_loop().create_future()
         thread.submit(CloseCall(future))
         try:

@@ -124,11 +124,14 @@ class Bus:
             return {}
         with self._transaction(durable=False) as db:
             # An ack counts even if the claim went to another instance meanwhile: its outcome is durable.
-            db.execute("DELETE FROM deliveries WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(acked),))
-            db.execute(
-                "UPDATE claims SET instance = NULL WHERE instance = ? AND delivery IN (SELECT value FROM json_each(?))",
-                (self.instance, json.dumps(released)),
-            )
+            if acked:
+                db.execute("DELETE FROM deliveries WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(acked),))
+            if released:
+                db.execute(
+                    "UPDATE claims SET instance = NULL "
+                    "WHERE instance = ? AND delivery IN (SELECT value FROM json_each(?))",
+                    (self.instance, json.dumps(released)),
+                )
             claimed: dict[int, list[Claimed]] = {}
             if self._is_registered(db):
                 for queue in self._queues_with_free_deliveries(db, wanted):

@@ -2,24 +2,34 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from gemstone_events.message import Message
 from gemstone_events.transport import Receive, Subscription
 from gemstone_events.transports.embedded_bus import Bus, Claimed
 
-Settle = Callable[[int, bool], None]
+
+class Settlement(NamedTuple):
+    """The outcome of a delivery. ``epoch`` counts the files that were found at the path: each has its own numbers."""
+
+    epoch: int
+    delivery: int
+    acked: bool
+
+
+Settle: TypeAlias = Callable[[Settlement], None]
 
 
 class BusDelivery:
     """A claimed delivery: see ``gemstone_events.transport.Delivery``."""
 
-    __slots__ = ("_id", "_settle", "message", "redelivered")
+    __slots__ = ("_epoch", "_id", "_settle", "message", "redelivered")
 
-    def __init__(self, claimed: Claimed, broadcast: bool, settle: Settle) -> None:
+    def __init__(self, claimed: Claimed, broadcast: bool, epoch: int, settle: Settle) -> None:
         self.message = Message(_attributes(claimed.attributes), claimed.body, broadcast)
         self.redelivered = bool(claimed.redelivered)
         self._id = claimed.id
+        self._epoch = epoch
         self._settle: Settle | None = settle
 
     def ack(self) -> None:
@@ -33,7 +43,7 @@ class BusDelivery:
     def _settle_once(self, acked: bool) -> None:
         settle, self._settle = self._settle, None
         if settle is not None:
-            settle(self._id, acked)
+            settle(Settlement(self._epoch, self._id, acked))
 
 
 class Parcel(NamedTuple):
@@ -50,10 +60,12 @@ class BusConsumer:
         """Consume nothing yet; ``settle`` is what the deliveries call on the event loop's thread."""
         self.receive = receive
         self.is_stopped = False
+        """Set to True to claim nothing any more."""
         self.is_registered = False
         self._bus = bus
         self._subscriptions = subscriptions
         self._settle = settle
+        self._epoch = 0
         self._queues: list[int] = []
         self._in_flight = [0] * len(subscriptions)
         self._unsettled: dict[int, int] = {}  # delivery -> index of its subscription
@@ -73,18 +85,21 @@ class BusConsumer:
 
     def forget(self) -> None:
         """The file is another one: what came from the old one can no longer be settled."""
+        self._epoch += 1
         self._unsettled.clear()
         self._acked.clear()
         self._released.clear()
         self._in_flight = [0] * len(self._subscriptions)
         self.is_registered = False
 
-    def settle(self, delivery: int, acked: bool) -> None:
+    def settle(self, settlement: Settlement) -> None:
         """Note the outcome of a delivery for the next exchange."""
-        index = self._unsettled.pop(delivery, None)
+        if settlement.epoch != self._epoch:
+            return
+        index = self._unsettled.pop(settlement.delivery, None)
         if index is not None:
             self._in_flight[index] -= 1
-            (self._acked if acked else self._released).append(delivery)
+            (self._acked if settlement.acked else self._released).append(settlement.delivery)
 
     def exchange(self) -> tuple[list[Parcel], set[int]]:
         """Settle and claim in one transaction; return what came, and the instances that may want what was released."""
@@ -92,11 +107,6 @@ class BusConsumer:
         others = self._bus.consumers(self._queues) if self._released else set()
         self._acked, self._released = [], []
         return [parcel for queue, deliveries in claimed.items() if (parcel := self._parcel(queue, deliveries))], others
-
-    def stop(self) -> None:
-        """Claim nothing any more."""
-        self.is_stopped = True
-        self._bus.stop_consuming()
 
     def leave(self) -> set[int]:
         """Settle what is settled, give back the rest and be no consumer any more; return the instances to wake."""
@@ -118,7 +128,9 @@ class BusConsumer:
         self._in_flight[index] += len(fresh)
         self._unsettled.update((delivery.id, index) for delivery in fresh)
         is_broadcast = not subscription.work_queue
-        return Parcel(subscription, [BusDelivery(delivery, is_broadcast, self._settle) for delivery in fresh])
+        return Parcel(
+            subscription, [BusDelivery(delivery, is_broadcast, self._epoch, self._settle) for delivery in fresh]
+        )
 
 
 def _attributes(text: str) -> dict[str, str]:
@@ -127,4 +139,6 @@ def _attributes(text: str) -> dict[str, str]:
         attributes = json.loads(text)
     except ValueError:
         return {}
-    return attributes if isinstance(attributes, dict) else {}
+    if not isinstance(attributes, dict):
+        return {}
+    return {name: value if isinstance(value, str) else str(value) for name, value in attributes.items()}

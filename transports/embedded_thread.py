@@ -12,15 +12,24 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
 
 import apsw
 
 from gemstone_events.errors import TransportRefusedError
-from gemstone_events.transport import Receive, Subscription, TransportStatus
+from gemstone_events.transport import TransportStatus
 from gemstone_events.transports.embedded_bell import Bells
 from gemstone_events.transports.embedded_bus import RENEW_SECONDS, Bus
-from gemstone_events.transports.embedded_consumer import BusConsumer, Parcel
+from gemstone_events.transports.embedded_calls import (
+    Call,
+    CloseCall,
+    StopCall,
+    SubscribeCall,
+    fail,
+    finish,
+    hand_out,
+    resolve,
+)
+from gemstone_events.transports.embedded_consumer import BusConsumer, Settlement
 from gemstone_events.transports.embedded_file import BusFile, CommitUncertainError
 from gemstone_events.transports.embedded_publisher import Answer, BusPublisher, PublishCall
 from gemstone_events.transports.embedded_recovery import Recovery, explain, is_passing
@@ -28,29 +37,6 @@ from gemstone_events.transports.embedded_recovery import Recovery, explain, is_p
 _POLL_WITH_BELL = 0.1  # a ring is lost only where its sender died between its commit and the ring
 _POLL_BUSY, _POLL_IDLE, _BUSY_SECONDS = 0.001, 0.005, 1.0  # where the file system knows no FIFOs
 _CLOSING_LOCK_PATIENCE = 0.7
-
-
-class SubscribeCall(NamedTuple):
-    """Declare and consume; the future is done after the first attempt."""
-
-    subscriptions: Sequence[Subscription]
-    receive: Receive
-    future: asyncio.Future[None]
-
-
-class StopCall(NamedTuple):
-    """Claim no more; when the future is done, no more deliveries are on their way."""
-
-    future: asyncio.Future[None]
-
-
-class CloseCall(NamedTuple):
-    """Settle, give back, let go of the file and end the thread."""
-
-    future: asyncio.Future[None]
-
-
-Call: TypeAlias = PublishCall | SubscribeCall | StopCall | CloseCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +69,11 @@ class BusThread:
         self._consumer: BusConsumer | None = None
         self._opening, self._publishing, self._consuming = Recovery(), Recovery(), Recovery()
         self._calls: deque[Call] = deque()
-        self._settled: deque[tuple[int, bool]] = deque()
+        self._settled: deque[Settlement] = deque()
         self._signalled = False
         self._closing: CloseCall | None = None
         self._is_ending = False
+        self._has_ended = False
         self._look = False
         self._data_version = 0
         self._busy_until = 0.0
@@ -108,11 +95,14 @@ class BusThread:
         if isinstance(call, CloseCall):
             self._file.lock_patience = _CLOSING_LOCK_PATIENCE  # it may be waiting for the file at this moment
         self._calls.append(call)
-        self._wake()
+        if self._has_ended:
+            self._turn_away()
+        else:
+            self._wake()
 
-    def settle(self, delivery: int, acked: bool) -> None:
+    def settle(self, settlement: Settlement) -> None:
         """Hand over the outcome of a delivery."""
-        self._settled.append((delivery, acked))
+        self._settled.append(settlement)
         self._wake()
 
     def _wake(self) -> None:
@@ -129,13 +119,28 @@ class BusThread:
                 self._turn()
             self._leave()
         finally:
-            self._answer(self._publisher.refuse_all())
-            self._bells.take_down()
-            self._file.close()
+            self._end()
+
+    def _end(self) -> None:
+        if not self._is_ending:  # a fault of ours, which the thread's exception hook shows
+            self._post(self._report_to, TransportStatus(False, False, "the thread of the bus has failed"))
+        self._bells.take_down()
+        self._file.close()
+        self._alarm.close()
+        # On the loop's thread, which may be about to use it: the descriptor's number can be another file's by then.
+        if not self._post(self._waker.close):
             self._waker.close()
-            self._alarm.close()
-            if self._closing is not None:
-                self._post(_finish, self._closing.future)
+        self._has_ended = True  # before the queue is emptied, so that no call stays unanswered in it
+        self._turn_away()
+
+    def _turn_away(self) -> None:
+        """Answer the calls that came too late."""
+        with suppress(IndexError):
+            while True:
+                self._take(self._calls.popleft())
+        self._answer(self._publisher.refuse_all())
+        if self._closing is not None:
+            self._post(finish, self._closing.future)
 
     def _turn(self) -> None:
         rung = self._bells.wait(self._time_to_wait())
@@ -171,9 +176,9 @@ class BusThread:
             self._alarm.recv(4096)
         self._signalled = False  # before the queues are emptied, so that nothing stays unnoticed in them
         while self._settled:
-            delivery, acked = self._settled.popleft()
+            settlement = self._settled.popleft()
             if self._consumer is not None:
-                self._consumer.settle(delivery, acked)
+                self._consumer.settle(settlement)
         while self._calls:
             self._take(self._calls.popleft())
 
@@ -185,11 +190,12 @@ class BusThread:
                 self._consumer = BusConsumer(self._bus, call.subscriptions, call.receive, self.settle)
                 self._attempt(self._consuming, self._register)
                 self._report()
-                self._post(_finish, call.future)
+                self._post(finish, call.future)
             case StopCall():
                 if self._consumer is not None:
-                    self._attempt(self._consuming, self._consumer.stop)
-                self._post(_finish, call.future)
+                    self._consumer.is_stopped = True
+                    self._attempt(self._consuming, self._bus.stop_consuming)
+                self._post(finish, call.future)
             case CloseCall():
                 self._closing = call
                 self._is_ending = True
@@ -200,9 +206,9 @@ class BusThread:
         refusal = self._opening.error
         if isinstance(refusal, TransportRefusedError):
             self._is_ending = True
-            self._post(_fail, opened, refusal)
+            self._post(fail, opened, refusal)
         else:
-            self._post(_finish, opened)
+            self._post(finish, opened)
 
     def _open(self) -> None:
         try:
@@ -260,15 +266,17 @@ class BusThread:
             self._bells.ring(others - {self._bus.instance})
             if parcels:
                 self._busy_until = time.monotonic() + _BUSY_SECONDS
-                self._post(_hand_out, consumer.receive, parcels)
+                self._post(hand_out, consumer.receive, parcels)
 
     def _beat(self) -> None:
-        """Keep the lease, notice whose lease ran out, and notice when the file was replaced."""
+        """Keep the lease, and notice whose lease ran out, that the file was replaced or that the loop is gone."""
         now = time.monotonic()
         if now < self._next_beat:
             return
         self._next_beat = now + RENEW_SECONDS
-        if self._file.is_displaced():
+        if self._loop.is_closed():  # and nobody closed the transport: let others have what it holds
+            self._is_ending = True
+        elif self._file.is_displaced():
             self._file.close()
         elif not self._bus.stay_alive():
             # The machine slept, or this process was stopped. Perhaps others were as well: they get until the next beat.
@@ -317,32 +325,13 @@ class BusThread:
 
     def _answer(self, answers: Sequence[Answer]) -> None:
         if answers:
-            self._post(_resolve, answers)
+            self._post(resolve, answers)
 
-    def _post(self, callback: Callable[..., None], *arguments: object) -> None:
+    def _post(self, callback: Callable[..., None], *arguments: object) -> bool:
+        """Have something called on the event loop; False where it was closed before the transport."""
         try:
             self._loop.call_soon_threadsafe(callback, *arguments)
-        except RuntimeError:  # the loop was closed before the transport
+        except RuntimeError:
             self._is_ending = True
-
-
-def _finish(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _fail(future: asyncio.Future[None], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
-
-
-def _resolve(answers: Sequence[Answer]) -> None:
-    for future, outcome in answers:
-        if not future.done():
-            future.set_result(outcome)
-
-
-def _hand_out(receive: Receive, parcels: Sequence[Parcel]) -> None:
-    loop = asyncio.get_running_loop()
-    for parcel in parcels:  # each on its own: a receiver that raises for one subscription does not rob the others
-        loop.call_soon(receive, parcel.subscription, parcel.deliveries)
+            return False
+        return True

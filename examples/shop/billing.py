@@ -9,7 +9,9 @@ class Billing(MicroService):
 
     async def on_service_start(self) -> None:
         # No key that would hide a second invoice for one order: what prevents it is the inbox of the framework.
-        self.unit_of_work.execute("CREATE TABLE IF NOT EXISTS invoices (order_id TEXT NOT NULL, total INTEGER NOT NULL)")
+        self.unit_of_work.execute(
+            "CREATE TABLE IF NOT EXISTS invoices (order_id TEXT NOT NULL, total INTEGER NOT NULL)"
+        )
 
     @event_handler("order.placed")
     async def write_invoice(self, order: dict[str, str | int]) -> None:

@@ -25,7 +25,6 @@ from gemstone_events import EVERY_INSTANCE, Event, MicroService, event_handler
 
 DEADLINE_SECONDS = 50.0
 DOWN_SECONDS = 1.0
-SHOWN_EVENTS = 8
 CALLERS = 8
 
 console = Console(highlight=False, soft_wrap=True)
@@ -40,22 +39,21 @@ class Onlooker(MicroService):
 
     def __init__(self, data_dir: Path, enough_invoices: int) -> None:
         super().__init__(data_dir=data_dir)
+        self.first_shipped = asyncio.Event()
         self.enough = asyncio.Event()
+        self.invoices = 0
         self._enough_invoices = enough_invoices
-        self._invoices = 0
-        self._seen = 0
 
     # Each running instance of this service gets its own copy, and nothing waits for it while it does not run.
     @event_handler("#", group=EVERY_INSTANCE)
     async def look_on(self, body: object, event: Event) -> None:
-        self._seen += 1
-        if self._seen <= SHOWN_EVENTS:
+        if not self.first_shipped.is_set():
             clock = event.time.astimezone().strftime("%H:%M:%S.%f")[:-3]
             console.print(f"  {clock}  {event.source:<9} {event.type:<15} {json.dumps(body)}")
-        elif self._seen == SHOWN_EVENTS + 1:
-            console.print("  ...")
-        self._invoices += event.type == "invoice.issued"
-        if self._invoices >= self._enough_invoices:
+        if event.type == "order.shipped":
+            self.first_shipped.set()
+        self.invoices += event.type == "invoice.issued"
+        if self.invoices >= self._enough_invoices:
             self.enough.set()
 
 
@@ -79,22 +77,32 @@ class Outcome:
 
 
 async def demonstrate(shop: Shop, data_dir: Path, orders: int) -> Outcome:
-    """Place orders, kill billing on the way, and wait until everything has settled."""
-    names = [f"order-{number:04}" for number in range(1, orders + 1)]
+    """Place one order and then many, kill billing on the way, and wait until everything has settled."""
+    first, *others = [f"order-{number:04}" for number in range(1, orders + 1)]
     deadline = time.monotonic() + DEADLINE_SECONDS
-    async with Onlooker(data_dir, enough_invoices=orders // 3) as onlooker, asyncio.TaskGroup() as tasks:
-        console.print(f"\nPlacing {orders} orders over HTTP (JSON-RPC 2.0). The first events on the bus:")
-        placing = tasks.create_task(place(shop, names))
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            await onlooker.enough.wait()
+    async with Onlooker(data_dir, enough_invoices=max(2, orders // 3)) as onlooker, asyncio.TaskGroup() as tasks:
+        console.print(f"\nA call places {first}, over HTTP (JSON-RPC 2.0). The events that follow:")
+        await place(shop, [first])
+        await within(DEADLINE_SECONDS, onlooker.first_shipped, f"{first} to be shipped")
+        status = await call(shop.orders.url, "orders.status", first)
+        console.print(f"Another call asks what has become of it:\n  {json.dumps(status)}")
+
+        console.print(f"\nPlacing {len(others)} more orders ...")
+        placing = tasks.create_task(place(shop, others))
+        await within(DEADLINE_SECONDS, onlooker.enough, "enough invoices")
         killed_at = time.monotonic()
-        await kill_and_start_again(shop)
+        await kill_and_start_again(shop, onlooker)
         await placing
         effects, is_settled = await settle(shop, data_dir, orders, deadline)
-    seconds = time.monotonic() - killed_at if is_settled else None
-    status = await call(shop.orders.url, "orders.status", names[0])
-    console.print(f"\nA call, orders.status of {names[0]}:\n  {json.dumps(status)}")
-    return Outcome(orders, effects, seconds)
+    return Outcome(orders, effects, time.monotonic() - killed_at if is_settled else None)
+
+
+async def within(seconds: float, event: asyncio.Event, what: str) -> None:
+    """Wait for an event of this process, but not for ever."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        raise RuntimeError(f"waited {seconds:g} seconds in vain for {what}") from None
 
 
 async def place(shop: Shop, names: list[str]) -> None:
@@ -110,14 +118,16 @@ async def place(shop: Shop, names: list[str]) -> None:
             callers.create_task(work())
 
 
-async def kill_and_start_again(shop: Shop) -> None:
+async def kill_and_start_again(shop: Shop, onlooker: Onlooker) -> None:
     """Kill billing without warning, leave it dead for a moment, and start it again."""
     pid = shop.billing.pid
     shop.billing.kill()
-    console.print(f"\n[bold]kill -9 {pid}[/bold]: billing is dead, in the middle of its work. Orders keep coming in.")
+    console.print(
+        f"[bold]kill -9 {pid}[/bold]: billing is dead, after {onlooker.invoices} invoices. Orders keep coming in."
+    )
     await asyncio.sleep(DOWN_SECONDS)
     await shop.billing.start()
-    console.print(f"billing runs again, as process {shop.billing.pid}. Waiting until all work is done ...")
+    console.print(f"billing runs again, as process {shop.billing.pid}. Waiting until everything is done ...")
 
 
 async def settle(shop: Shop, data_dir: Path, orders: int, deadline: float) -> tuple[Effects, bool]:
@@ -149,13 +159,13 @@ def show(outcome: Outcome) -> None:
 async def keep_running(shop: Shop, data_dir: Path) -> None:
     """Say how to try the shop by hand, and wait for Ctrl-C."""
     gemstone = Path(sys.executable).parent / "gemstone"
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "orders.place", "params": {"order": "mine-1", "total": 5}})
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "orders.place", "params": ["mine-1", 5]})
     packer = shlex.join(
         [sys.executable, str(Path(__file__).parent / "shipping.py"), "--port", "0", "--data-dir", str(data_dir)]
     )
     console.print("\n[bold]The shop runs until Ctrl-C.[/bold] In another terminal, see the events, place an order,")
     console.print("ask for it, and start a second packer:\n")
-    console.print(f"  {gemstone} tail 'order.#' --data-dir {data_dir}", markup=False)
+    console.print(f"  {gemstone} tail --transport sqlite:///{data_dir}/bus.db", markup=False)
     console.print(f"  curl {shop.orders.url} -H 'Content-Type: application/json' -d '{body}'", markup=False)
     console.print(f"  {gemstone} call {shop.orders.url} orders.status order=mine-1", markup=False)
     console.print(f"  {packer}", markup=False)
@@ -171,7 +181,11 @@ async def run(orders: int, keep: bool) -> int:
         console.print("[bold]Three services, three processes, one embedded bus[/bold]")
         for service in shop.services:
             console.print(f"  {service.name:<9} process {service.pid:<8} {service.url}")
-        outcome = await demonstrate(shop, data_dir, orders)
+        try:
+            outcome = await demonstrate(shop, data_dir, orders)
+        except Exception:
+            console.print(f"\n{shop.last_words()}", markup=False)
+            raise
         show(outcome)
         if keep:
             with contextlib.suppress(asyncio.CancelledError):  # which Ctrl-C brings, as it should
@@ -191,9 +205,13 @@ async def run_until_signal(orders: int, keep: bool) -> int:
         status = await running
     except* asyncio.CancelledError:
         status = 130
-    except* (RuntimeError, TimeoutError, CallFailedError) as group:
-        console.print(f"\nThe demonstration failed: {group.exceptions[0]}", markup=False)
+    except* (RuntimeError, CallFailedError) as group:
+        console.print(f"\nThe demonstration failed: {_first(group)}", markup=False)
     return status
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ class ServiceProcess:
         self.name = name
         self.url = ""
         self._folder = folder
+        self._log = folder / f"{name}.log"
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -74,10 +75,21 @@ class ServiceProcess:
         Raises:
             RuntimeError: it ended instead, or did not become ready; the message holds the end of its log.
         """
-        log = self._folder / f"{self.name}.log"
-        with log.open("ab") as output:
-            beginning = output.tell()
-            self._process = subprocess.Popen(
+        beginning = self._log.stat().st_size if self._log.exists() else 0
+        self._process = process = self._spawn()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_SECONDS):
+                while process.poll() is None:
+                    if ready := _READY.search(self._log.read_bytes(), beginning):
+                        self.url = ready[1].decode()
+                        return
+                    await asyncio.sleep(0.02)
+        self.kill()
+        raise RuntimeError(f"{self.name} did not start. {self.last_words()}")
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as output:
+            return subprocess.Popen(
                 [sys.executable, str(HERE / f"{self.name}.py"), "--port", "0", *self._options],
                 cwd=self._folder,
                 # Settings of the caller's own services are not meant for this one.
@@ -87,15 +99,10 @@ class ServiceProcess:
                 stderr=output,
                 start_new_session=True,  # Ctrl-C in the terminal is for the caller, who then ends this process
             )
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(START_SECONDS):
-                while self._process.poll() is None:
-                    if ready := _READY.search(log.read_bytes(), beginning):
-                        self.url = ready[1].decode()
-                        return
-                    await asyncio.sleep(0.02)
-        self.kill()
-        raise RuntimeError(f"{self.name} did not start; its log ends with:\n{log.read_text()[-2000:]}")
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return f"The log of {self.name} ends with:\n{self._log.read_text()[-2000:]}"
 
     def kill(self) -> None:
         """SIGKILL: it gets no chance to finish anything. Harmless where it does not run."""
@@ -173,6 +180,15 @@ class Shop:
             }
         )
 
+    async def is_ready(self) -> bool:
+        """Whether all of them say that they are ready: ``GET /health/ready``."""
+        addresses = [service.url.removesuffix("/api") + "/health/ready" for service in self.services]
+        try:
+            await asyncio.gather(*(AsyncHTTPClient().fetch(address) for address in addresses))
+        except (OSError, HTTPClientError):
+            return False
+        return True
+
     def deliveries_on_the_bus(self, data_dir: Path) -> int:
         """Tell how many deliveries wait on the embedded bus or are being handled."""
         bus = apsw.Connection(str(data_dir / "bus.db"), flags=apsw.SQLITE_OPEN_READONLY)
@@ -194,6 +210,10 @@ class Shop:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.kill()
+
+    def last_words(self) -> str:
+        """The ends of their logs."""
+        return "\n".join(service.last_words() for service in self.services)
 
     def kill(self) -> None:
         """SIGKILL all of them."""

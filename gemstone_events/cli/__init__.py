@@ -22,20 +22,23 @@ from gemstone_events.cli.transports import transports
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+_SETTINGS = {"help_option_names": ["-h", "--help"], "rich_help_config": {"text_paragraph_linebreaks": "\n\n"}}
+
+
+@click.group(context_settings=_SETTINGS)
 @click.version_option(version("gemstone_events"), prog_name="gemstone_events")
 def gemstone() -> None:
     """Event-sourced, pub/sub-centric messaging for Python services.
 
-    \b
-    Start a service:             gemstone run hello.py
-    Watch its events:            gemstone tail
-    Emit one by hand:            gemstone emit order.placed id=42
-    Call one of its methods:     gemstone call http://127.0.0.1:8000 hello name=Ada
-    Something does not work:     gemstone doctor hello.py
+    Commands find transport and store as services do: in the configuration file (gemstone.toml), the environment
+    (GEMSTONE_*) and their options, the last of which wins.
 
-    Commands that connect to a transport or a store take what the configuration file (gemstone.toml) and the
-    environment (GEMSTONE_*) say, as services do; their options go before both.
+    \b
+    Start a service:          gemstone run hello.py
+    Watch the events:         gemstone tail
+    Emit one by hand:         gemstone emit order.placed id=42
+    Call a method:            gemstone call http://127.0.0.1:8000 hello
+    Find out what is wrong:   gemstone doctor hello.py
     """
 
 

@@ -12,8 +12,9 @@ from gemstone_events import strict_json
 from gemstone_events.adapters import mask
 from gemstone_events.cli.arguments import is_pair, read_pairs, read_value
 from gemstone_events.cli.command import Command, Failure
-from gemstone_events.cli.output import console, pretty, print_json, printable_lines
+from gemstone_events.cli.output import console, pretty, print_json
 from gemstone_events.event import new_id
+from gemstone_events.logs import printable_lines
 from gemstone_events.rpc.errors import RpcError
 from gemstone_events.rpc.protocol import JsonRpcRequest, Params
 from gemstone_events.strict_json import JsonValue
@@ -46,17 +47,18 @@ def call(
     headers: Sequence[str],
     notify: bool,
     as_json: bool,
-) -> None:
-    """Call a method of a service and print its result.
+) -> int:
+    """Call a method of a service.
 
     URL is the service's address; without a path, /api is taken. Parameters go by name (key=value) or by place; they
     are JSON where they parse and text where they do not. An error that the service answers with is shown with its
     code, message and data, and the exit status is 1.
 
     \b
-    gemstone call http://127.0.0.1:8001 billing.balance customer=Ada
-    gemstone call http://127.0.0.1:8001/api add 2 40
-    gemstone call https://shop.example/api report --header 'Authorization: Bearer ...' --json
+    Examples:
+      gemstone call http://127.0.0.1:8001 billing.balance customer=Ada
+      gemstone call http://127.0.0.1:8001/api add 2 40
+      gemstone call https://shop.example report --header 'Cookie: id=1'
     """
     request = JsonRpcRequest(method, _params(parameters), None if notify else new_id(), is_notification=notify)
     http = HTTPRequest(
@@ -70,7 +72,7 @@ def call(
     )
     response = asyncio.run(_fetch(http))
     if notify and response.code < 300:
-        return
+        return 0
     try:
         result = result_of(response, request.id)
     except RpcError as error:
@@ -78,15 +80,16 @@ def call(
             data = "" if error.data is None else f"\n{pretty(error.data)}"
             raise Failure(printable_lines(f"{error.message} (code {error.code}){data}")) from error
         print(strict_json.dumps({"error": error.to_dict()}).decode(), file=sys.stderr)
-        raise click.exceptions.Exit(1) from error
+        return 1
     if as_json:
         print_json(result)
     else:
         screen = console()
         screen.print(printable_lines(pretty(result)) if screen.is_terminal else pretty(result))
+    return 0
 
 
-call_raw = Command("call_raw", callback=call.callback, params=call.params, help=call.help, hidden=True)
+call_raw = Command(name="call_raw", callback=call.callback, params=call.params, help=call.help, hidden=True)
 
 
 def endpoint_of(target: str) -> str:
@@ -112,6 +115,7 @@ def result_of(response: HTTPResponse, request_id: str | int | None) -> JsonValue
         RpcError: the service answered with an error.
         Failure: it is no JSON-RPC response to this request.
     """
+    answer: JsonValue
     try:
         answer = strict_json.loads(response.body, _MAX_DEPTH)
     except ValueError:
@@ -122,7 +126,8 @@ def result_of(response: HTTPResponse, request_id: str | int | None) -> JsonValue
             code, message = error.get("code"), error.get("message")
             raise RpcError(str(message), code=code if isinstance(code, int) else None, data=error.get("data"))
         if "result" in answer and answer.get("id") == request_id:
-            return answer["result"]
+            result: JsonValue = answer["result"]
+            return result
     raise Failure(f"{mask(response.effective_url)} gave no JSON-RPC answer: {_reason(response)}")
 
 

@@ -18,12 +18,13 @@ class Command(click.RichCommand):
     """A command whose expected errors are shown without a traceback, unless ``--debug`` asks for it."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Add ``--debug`` to the command's own options."""
-        return [*super().get_params(ctx), _DEBUG_OPTION]
+        """Add ``--debug`` to the command's own options, before ``--help``."""
+        own = super().get_params(ctx)
+        return [*own[:-1], _DEBUG_OPTION, *own[-1:]]
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command."""
-        if is_debugging():
+        if is_debugging(ctx):
             setup_logging("debug")
         else:
             # Whatever goes wrong is said in the error; without a handler, logging would print its warnings as well.
@@ -31,18 +32,18 @@ class Command(click.RichCommand):
         try:
             return super().invoke(ctx)
         except GemstoneError as error:
-            if is_debugging():
+            if is_debugging(ctx):
                 raise
             raise Failure(str(error)) from error
         except Failure as error:
-            if is_debugging() and error.__cause__ is not None:
+            if is_debugging(ctx) and error.__cause__ is not None:
                 raise error.__cause__ from None
             raise
 
 
-def is_debugging() -> bool:
-    """Tell whether the command that runs was given ``--debug``."""
-    return bool(click.get_current_context().meta.get(_DEBUG, False))
+def is_debugging(ctx: click.Context) -> bool:
+    """Tell whether a command was given ``--debug``."""
+    return bool(ctx.meta.get(_DEBUG, False))
 
 
 def _remember(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:

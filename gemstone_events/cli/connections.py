@@ -29,7 +29,9 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 def transport_options(function: _Function) -> _Function:
     """Add ``--transport`` and ``--namespace`` to a command."""
     transport = click.option(
-        "--transport", metavar="URL", help="The transport; by default the one configured, or sqlite:///.gemstone/bus.db."
+        "--transport",
+        metavar="URL",
+        help="The transport; by default the one configured, or sqlite:///.gemstone/bus.db.",
     )
     namespace = click.option("--namespace", metavar="NAME", help="Prefix of every name on the broker (gemstone).")
     return transport(namespace(function))
@@ -101,11 +103,13 @@ def choose_store(url: str | None, service: str | None) -> EventStore:
     if url is None and (service is not None or settings.event_store is not None):
         url = str(settings.store_url)
     if url is None:
-        url = f"{_SQLITE}{_only_store(Path(settings.data_dir))}"
+        url = f"{_SQLITE}{_only_store(settings)}"
     store = make_store(url)
     path = sqlite_file(url)
     if path is not None and not path.is_file():
-        raise Failure(f"there is no store {path}: services make theirs when they first start. Give --store or --service")
+        raise Failure(
+            f"there is no store {path}: services make theirs when they first start. Give --store or --service"
+        )
     return store
 
 
@@ -151,8 +155,13 @@ async def opened_store(store: EventStore) -> AsyncIterator[EventStore]:
         await store.close()
 
 
-def _only_store(folder: Path) -> Path:
-    found = sorted(path for path in folder.glob("*.db") if path.name != "bus.db")
+def store_files(settings: Settings) -> list[Path]:
+    """Return the files of the stores in the folder of the embedded bus and store."""
+    return sorted(path for path in Path(settings.data_dir).glob("*.db") if path.name != "bus.db")
+
+
+def _only_store(settings: Settings) -> Path:
+    folder, found = settings.data_dir, store_files(settings)
     if not found:
         raise Failure(f"there is no store in {folder}/: go to the folder where the service runs, or give --store URL")
     if len(found) > 1:

@@ -10,7 +10,8 @@ import rich_click as click
 from gemstone_events.cli.command import Command, Failure
 from gemstone_events.cli.connections import choose_store, opened_store, store_options
 from gemstone_events.cli.messages import structured
-from gemstone_events.cli.output import console, pretty, print_json, print_table, printable, printable_lines
+from gemstone_events.cli.output import console, pretty, print_json, print_table
+from gemstone_events.logs import printable, printable_lines
 from gemstone_events.names import check_pattern
 from gemstone_events.store.port import DeadLetter, EventStore
 from gemstone_events.strict_json import JsonValue
@@ -25,12 +26,13 @@ _ids_argument = click.argument("letter_ids", nargs=-1, metavar="[ID ...]")
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """List, show, redrive and purge events that could not be handled.
+    """See to events that could not be handled.
 
     \b
-    gemstone dead-letters list
-    gemstone dead-letters show 0198c0de-...
-    gemstone dead-letters redrive --all --event 'order.*' --service billing
+    Examples:
+      gemstone dead-letters list
+      gemstone dead-letters show 0198c0de-7a5e-7c3b-a1f0-2b9d6e4c8f11
+      gemstone dead-letters redrive --all --event 'order.*'
     """
 
 

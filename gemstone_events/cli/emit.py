@@ -49,15 +49,16 @@ def emit(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Emit one event, and wait until the transport has confirmed it.
+    """Emit one event.
 
-    BODY is JSON, '-' reads it from standard input, and key=value pairs make an object; values are JSON where they
+    It is printed when the transport has confirmed it. BODY is JSON, '-' reads it from standard input, and key=value pairs make an object; values are JSON where they
     parse and text where they do not. Without a body it is null. The event's id is printed.
 
     \b
-    gemstone emit order.placed id=42 customer=Ada
-    gemstone emit order.placed '{"id": 42, "lines": [1, 2]}'
-    gemstone emit invoice.print --work id=42 --transport amqp://localhost
+    Examples:
+      gemstone emit order.placed id=42 customer=Ada
+      gemstone emit order.placed '{"id": 42, "lines": [1, 2]}'
+      gemstone emit invoice.print id=42 --work --transport amqp://localhost
     """
     event = Event(id=event_id or new_id(), type=name, source=source, data=_read_body(body))
     message = encode(event, broadcast=not work)

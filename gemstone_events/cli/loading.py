@@ -96,7 +96,9 @@ def _only_service(module: ModuleType, target: str) -> type[MicroService]:
         return services[0]
     if not services:
         raise Failure(f"{target} has no service: there is no subclass of MicroService in it")
-    raise Failure(f"{target} has {len(services)} services, {_named(services)}: choose one as {target}:{services[0].__name__}")
+    raise Failure(
+        f"{target} has {len(services)} services, {_named(services)}: choose one as {target}:{services[0].__name__}"
+    )
 
 
 def _services(module: ModuleType) -> list[type[MicroService]]:

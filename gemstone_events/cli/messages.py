@@ -3,7 +3,7 @@
 import base64
 
 from gemstone_events import strict_json
-from gemstone_events.cli.output import printable
+from gemstone_events.logs import printable
 from gemstone_events.message import Message
 from gemstone_events.strict_json import JsonValue
 

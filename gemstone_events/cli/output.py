@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gemstone_events import strict_json
+from gemstone_events.logs import printable
 
 Cell: TypeAlias = str | Text
 
@@ -38,16 +39,6 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
     console().print(table, soft_wrap=False)
-
-
-def printable(text: str) -> str:
-    """Return text from outside so that a terminal shows it and never obeys it: control characters are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def printable_lines(text: str) -> str:
-    """Return ``printable`` text, with its line breaks."""
-    return "\n".join(printable(line.expandtabs()) for line in text.splitlines())
 
 
 def pretty(value: object) -> str:

@@ -77,9 +77,7 @@ class Reloader:
         # instead: two signals would make it drop what it is finishing.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            return await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gemstone_events.cli", *self._arguments
-            )
+            return await asyncio.create_subprocess_exec(sys.executable, "-m", "gemstone_events.cli", *self._arguments)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 

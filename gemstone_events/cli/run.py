@@ -62,32 +62,46 @@ def _setting_options() -> list[click.Parameter]:
     context_settings={"token_normalize_func": lambda name: name.replace("_", "-")},
 )
 @click.argument("targets", nargs=-1, required=True, metavar="MODULE:SERVICE ...")
-@click.option("--set", "assignments", multiple=True, metavar="SERVICE.SETTING=VALUE", help="Set it for one service only.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="SERVICE.SETTING=VALUE", help="Set it for one service only."
+)
 @click.option("--reload", is_flag=True, help="Start again whenever a Python file below this folder changes.")
-def run(targets: Sequence[str], assignments: Sequence[str], reload: bool, **settings: str | None) -> None:
-    """Run services in this process until Ctrl-C or SIGTERM, and end when what runs is finished.
+@click.pass_context
+def run(
+    ctx: click.RichContext,
+    /,
+    targets: Sequence[str],
+    assignments: Sequence[str],
+    reload: bool,
+    **settings: str | None,
+) -> int:
+    """Run services in one process.
 
-    A service is a class in a module or in a file; where there is only one, its name may be left out. Settings come
-    from gemstone.toml, go before those in the environment (GEMSTONE_PORT, or GEMSTONE_BILLING_PORT for the service
-    billing), and options go before both. With several services an option holds for all of them.
+    They run until Ctrl-C or SIGTERM, and then finish what they have begun.
+
+    A service is a class in a module or a file; where there is only one, its name may be left out. A setting is taken
+    from the configuration file (gemstone.toml), from the environment (GEMSTONE_PORT, or GEMSTONE_BILLING_PORT for the
+    service billing) or from an option, and the last of these wins. With several services, options hold for all.
 
     \b
-    gemstone run hello.py
-    gemstone run shop.billing:Billing --port 8001 --event-transports amqp://localhost
-    gemstone run billing.py shipping.py --set billing.port=8001 --set shipping.port=8002 --reload
+    Examples:
+      gemstone run hello.py
+      gemstone run shop.billing:Billing --port 8001 --log-level debug
+      gemstone run billing.py mail.py --port none --set billing.port=8001
     """
     general = {name: value for name, value in settings.items() if value is not None}
     special = read_assignments(assignments)
     if reload:
         options = [f"--{name}={value}" for name, value in general.items()]
         options += [f"--set={assignment}" for assignment in assignments]
-        options += ["--debug"] if is_debugging() else []
+        options += ["--debug"] if is_debugging(ctx) else []
         reloader = Reloader(["run", *options, "--", *targets], _folders(targets))
-        raise click.exceptions.Exit(asyncio.run(reloader.run()))
+        return asyncio.run(reloader.run())
     services = [load_service(target) for target in targets]
     configure(services, general, special)
     setup_logging(min((service.log_level for service in services), key=level_number))
     runner.run(services)
+    return 0
 
 
 def read_assignments(texts: Sequence[str]) -> Overrides:
@@ -128,7 +142,6 @@ def configure(services: Sequence[MicroService], general: Mapping[str, str], spec
         options = OptionsConfigurator({**general, **special.get(service.service_name, {})})
         service.configurators = [*kept, options]
         service.configure()
-
 
 
 def _folders(targets: Sequence[str]) -> list[Path]:

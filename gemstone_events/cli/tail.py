@@ -18,8 +18,9 @@ from gemstone_events.cli.connections import (
     transport_options,
 )
 from gemstone_events.cli.messages import body_line, structured
-from gemstone_events.cli.output import console, print_json, printable
+from gemstone_events.cli.output import console, print_json
 from gemstone_events.event import new_id
+from gemstone_events.logs import printable
 from gemstone_events.message import Message
 from gemstone_events.names import check_pattern, matches
 from gemstone_events.store.port import EventStore
@@ -50,16 +51,17 @@ def tail(
     timeout: float | None,
     as_json: bool,
 ) -> None:
-    """Show events as they come, until Ctrl-C.
+    """Show events as they come.
 
     On a transport it watches what is broadcast and takes nothing away from anybody; work queues are therefore not
     shown. With --store it reads the log of one service forward, work included. A PATTERN is an event's name, '*'
     stands for one word and '#' for any number of words.
 
     \b
-    gemstone tail
-    gemstone tail 'order.*' --transport amqp://localhost
-    gemstone tail --store sqlite:///.gemstone/billing.db --from-start --json
+    Examples:
+      gemstone tail
+      gemstone tail 'order.*' --transport amqp://localhost
+      gemstone tail --store sqlite:///.gemstone/billing.db --from-start
     """
     wanted = tuple(dict.fromkeys(check_pattern(pattern) for pattern in patterns)) or ("#",)
     screen = _Screen(as_json, limit)
@@ -70,7 +72,9 @@ def tail(
     if store is not None:
         asyncio.run(_until_told(_watch_store(choose_store(store, None), wanted, from_start, screen), screen, timeout))
     else:
-        asyncio.run(_until_told(_watch_transport(choose_transport(transport, namespace), wanted, screen), screen, timeout))
+        asyncio.run(
+            _until_told(_watch_transport(choose_transport(transport, namespace), wanted, screen), screen, timeout)
+        )
 
 
 class _Screen:

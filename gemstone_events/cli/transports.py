@@ -8,8 +8,9 @@ from rich.text import Text
 
 from gemstone_events.adapters import STORES, TRANSPORTS, make_store, make_transport, schemes
 from gemstone_events.cli.command import Command
-from gemstone_events.cli.output import Cell, print_json, print_table, printable
+from gemstone_events.cli.output import Cell, print_json, print_table
 from gemstone_events.errors import GemstoneError
+from gemstone_events.logs import printable
 from gemstone_events.transport import Features, TransportSettings
 
 # What stands after the scheme differs from adapter to adapter; nothing is opened, so any that one takes will do.
@@ -19,12 +20,13 @@ _SHAPES = ("{}://localhost", "{}:///example.db", "{}://example", "{}:")
 @click.command(cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def transports(as_json: bool) -> None:
-    """Show the installed transports and stores, and what each can keep.
+    """Show what each installed transport can keep.
 
-    The first word of a line is what its URLs begin with. Nothing is connected.
+    The first word of a line is what its URLs begin with. Stores follow. Nothing is connected.
 
     \b
-    gemstone transports
+    Example:
+      gemstone transports
     """
     found = {scheme: _describe(_features, scheme) for scheme in schemes(TRANSPORTS)}
     stores = {scheme: _describe(_durability, scheme) for scheme in schemes(STORES)}

@@ -21,6 +21,7 @@ from gemstone_events.names import check_pattern, matches
 from gemstone_events.store.emitted_signal import EmittedSignal
 from gemstone_events.store.port import Changes, DeadLetter, InboxKey, Recorded, Retry, SqlValue, Statement
 from gemstone_events.store.sqlite_author import AuthorSql
+from gemstone_events.store.sqlite_transaction import Transaction
 
 KEPT_MESSAGES = 100_000
 
@@ -123,15 +124,10 @@ class MemoryStore:
         self._check_open()
         return self._last_position
 
-    async def find_handled(self, keys: Sequence[InboxKey]) -> set[InboxKey]:
-        """Return those of ``keys`` that are marked as handled."""
+    async def find_settled(self, keys: Sequence[InboxKey]) -> set[InboxKey]:
+        """Return those of ``keys`` that are marked as handled, or have an attempt to come or running."""
         self._check_open()
-        return {key for key in keys if key in self._handled}
-
-    async def find_retrying(self, keys: Sequence[InboxKey]) -> set[InboxKey]:
-        """Return those of ``keys`` that have an attempt to come or running."""
-        self._check_open()
-        return {key for key in keys if key in self._attempts}
+        return {key for key in keys if key in self._handled or key in self._attempts}
 
     async def claim_retries(self, consumers: Sequence[str], owner: str, lease: float, limit: int) -> Sequence[Retry]:
         """Claim due retries, the longest due first; see the port."""
@@ -290,16 +286,12 @@ class MemoryStore:
 
     def _execute(self, statements: Sequence[Statement]) -> None:
         database, author = self._open_database()
-        database.execute("BEGIN IMMEDIATE")
         try:
-            for statement in statements:
-                author.execute(statement)
-            database.execute("COMMIT")
+            with Transaction(database):
+                for statement in statements:
+                    author.execute(statement)
         except apsw.ConstraintError as error:  # a deferred one
             raise StatementError(f"at the end of the transaction: {error}") from error
-        finally:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
 
     def _open_database(self) -> tuple[apsw.Connection, AuthorSql]:
         if self._database is None or self._author is None:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from gemstone_events.message import Message
 
-SqlValue: TypeAlias = None | int | float | str | bytes
+SqlValue: TypeAlias = int | float | str | bytes | None
 SqlParameters: TypeAlias = Sequence[SqlValue] | Mapping[str, SqlValue]
 
 
@@ -86,8 +86,10 @@ class Changes:
         emitted: messages for the log, in order; the log is the outbox.
         handled: inbox marks. A key that is marked already fails the transaction. A mark ends the key's retries.
         statements: the author's own SQL, run in order.
-        retries: attempts to come; each replaces what its key had, and frees the claim on it.
+        retries: attempts to come; each replaces what its key had, and frees the claim on it. One whose key is marked
+            as handled already is dropped: the event has had its effect.
         dead_letters: letters to keep; each marks its key as handled, where it has an ``event_id``, and ends its retries.
+            One whose key was marked already is dropped, for the same reason.
         checkpoints: names and positions; a checkpoint never moves back.
     """
 
@@ -134,7 +136,9 @@ class EventStore(Protocol):
 
         Raises:
             AlreadyHandledError: a key in ``handled`` is marked already.
+            InvalidEventError: an emitted event's id is in the log already.
             StatementError: the author's SQL failed.
+            ValueError: a key that is to be marked or retried has no ``event_id``, so it could not be told from others.
         """
 
     async def read_emitted(self, after: int, limit: int) -> Sequence[Recorded]:
@@ -161,7 +165,8 @@ class EventStore(Protocol):
     async def claim_retries(self, consumers: Sequence[str], owner: str, lease: float, limit: int) -> Sequence[Retry]:
         """Return up to ``limit`` due retries of ``consumers`` and keep other owners off them for ``lease`` seconds.
 
-        A claim ends with the commit that marks, reschedules or gives up its key.
+        A claim ends with the commit that marks, reschedules or gives up its key. While it lasts, its owner does not
+        get the retry a second time either.
         """
 
     async def seconds_to_next_retry(self, consumers: Sequence[str]) -> float | None:
@@ -174,7 +179,10 @@ class EventStore(Protocol):
         """Return one dead letter, or None."""
 
     async def redrive(self, letter_ids: Sequence[str]) -> int:
-        """Turn dead letters into retries that are due at once, with no attempt counted; return how many."""
+        """Turn dead letters into retries that are due at once, with no attempt counted; return how many.
+
+        Their keys are no longer marked. A letter without an ``event_id`` is retried under its own id instead.
+        """
 
     async def purge_dead_letters(self, letter_ids: Sequence[str]) -> int:
         """Delete dead letters; return how many. Their keys stay marked as handled."""

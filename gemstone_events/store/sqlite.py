@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import apsw
 
@@ -84,7 +84,7 @@ class SqliteStore:
     @property
     def address(self) -> str:
         """The URL: there is nothing secret in it."""
-        return f"sqlite:///{self._path}"
+        return f"sqlite:///{quote(self._path)}"
 
     async def open(self) -> None:
         """Create or check the file and its tables; the folder is made where it is missing.

@@ -40,8 +40,7 @@ _HARMLESS_PRAGMAS = frozenset(
 class AuthorSql:
     """Runs the author's statements on one connection, under an authorizer that is strict with them alone.
 
-    SQLite asks it when a statement is compiled, and compiled statements are kept by their text. The store's own
-    ``COMMIT`` must therefore not be found under the author's: the author's statements are kept apart by a comment.
+    SQLite asks the authorizer when a statement is compiled; see ``sqlite_transaction`` for what follows from that.
     """
 
     def __init__(self, connection: apsw.Connection, path: str) -> None:
@@ -60,7 +59,7 @@ class AuthorSql:
         self._authors_turn = True
         try:
             rows: Sequence[tuple[SqlValue, ...]] = self._connection.execute(
-                f"/* author */ {statement.sql}", statement.parameters
+                statement.sql, statement.parameters
             ).fetchall()
             return rows
         except Exception as error:  # of whatever type: a parameter of the author's may be anything

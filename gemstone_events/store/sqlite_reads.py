@@ -92,7 +92,7 @@ def list_dead_letters(connection: apsw.Connection, limit: int, pattern: str) -> 
     if pattern == "#":
         return [_letter(*row) for row in _rows(connection, _ALL_DEAD_LETTERS, (limit,))]
     known = connection.execute("SELECT DISTINCT type FROM gemstone_dead_letters").fetchall()
-    wanted = [kind for (kind,) in known if kind and matches(pattern, kind)]
+    wanted = [str(kind) for (kind,) in known if kind and matches(pattern, str(kind))]
     return [_letter(*row) for row in _rows(connection, _DEAD_LETTERS_OF_TYPES, (texts(wanted), limit))]
 
 

@@ -9,6 +9,7 @@ import apsw
 
 from gemstone_events.errors import StoreRefusedError
 from gemstone_events.store.sqlite_errors import translate
+from gemstone_events.store.sqlite_transaction import Transaction
 
 APPLICATION_ID = 0x47656D45  # "GemE"
 SCHEMA_VERSION = 1
@@ -207,18 +208,15 @@ def _use_wal(connection: apsw.Connection, path: str, lock_timeout: float) -> Non
 
 
 def _create_tables(connection: apsw.Connection, path: str) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    with_meta = connection.table_exists("main", "gemstone_meta")
-    if not with_meta:
-        _check_owner(connection, path)  # again: another process may have been faster than the first look
-        connection.execute(_TABLES)
-        connection.execute("INSERT INTO gemstone_meta VALUES ('schema_version', ?)", (SCHEMA_VERSION,))
-        connection.pragma("application_id", APPLICATION_ID)
-    version = connection.execute("SELECT value FROM gemstone_meta WHERE name = 'schema_version'").get
-    if version != SCHEMA_VERSION:
-        connection.execute("ROLLBACK")
-        raise StoreRefusedError(
-            f"{path} has tables of version {version} and this program knows version {SCHEMA_VERSION}: "
-            "install the release of gemstone_events that wrote it, or a newer one"
-        )
-    connection.execute("COMMIT")
+    with Transaction(connection):
+        if not connection.table_exists("main", "gemstone_meta"):
+            _check_owner(connection, path)  # again: another process may have been faster than the first look
+            connection.execute(_TABLES)
+            connection.execute("INSERT INTO gemstone_meta VALUES ('schema_version', ?)", (SCHEMA_VERSION,))
+            connection.pragma("application_id", APPLICATION_ID)
+        version = connection.execute("SELECT value FROM gemstone_meta WHERE name = 'schema_version'").get
+        if version != SCHEMA_VERSION:
+            raise StoreRefusedError(
+                f"{path} has tables of version {version} and this program knows version {SCHEMA_VERSION}: "
+                "install the release of gemstone_events that wrote it, or a newer one"
+            )

@@ -33,7 +33,7 @@ class _Job(Generic[T]):
     def execute(self, connection: apsw.Connection) -> tuple[T | None, BaseException | None]:
         try:
             return self.run(connection), None
-        except BaseException as error:  # whatever it is, the waiter must hear of it
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the waiter must hear of it
             return None, error
 
 
@@ -143,7 +143,7 @@ class DatabaseThread:
     def _main(self, opened: "asyncio.Future[None]", stopped: "asyncio.Future[None]") -> None:
         try:
             connection = self._connect()
-        except BaseException as error:  # handed over to the caller of start, whatever it is
+        except BaseException as error:  # noqa: BLE001 - handed over to the caller of start
             self.tell(_fail, opened, error)
         else:
             self.tell(_succeed, opened)

@@ -16,6 +16,12 @@ from gemstone_events.message import Message
 from gemstone_events.store.port import Changes, DeadLetter, InboxKey, Retry, Statement
 from gemstone_events.store.sqlite_author import AuthorSql
 from gemstone_events.store.sqlite_errors import translate
+from gemstone_events.store.sqlite_transaction import (
+    RELEASE_SAVEPOINT,
+    ROLLBACK_TO_SAVEPOINT,
+    SAVEPOINT,
+    Transaction,
+)
 
 _ascii_json = json.JSONEncoder(separators=(",", ":")).encode
 _json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
@@ -168,41 +174,34 @@ class _Group:
         self.connection.execute(_INSERT, [f"[{','.join(filter(None, rows))}]" for rows in columns])
 
     def _commit_in_savepoints(self, units: Sequence[Unit]) -> list[StoreError | InvalidEventError | None]:
-        self.connection.execute("BEGIN IMMEDIATE")
         try:
-            outcomes = [self._write_in_savepoint(unit) for unit in units]
-            self.connection.execute("COMMIT")
+            with Transaction(self.connection):
+                return [self._write_in_savepoint(unit) for unit in units]
         except apsw.ConstraintError as error:  # a deferred one, of the author's
             raise _InseparableError from error
-        finally:
-            self._roll_back()
-        return outcomes
 
     def _write_in_savepoint(self, unit: Unit) -> StoreError | InvalidEventError | None:
-        self.connection.execute("SAVEPOINT gemstone")
+        self.connection.execute(SAVEPOINT)
         outcome = self._write(unit)
         if not self.connection.in_transaction:
             raise _InseparableError  # a statement of the author's ended the transaction: ON CONFLICT ROLLBACK
         if outcome is not None:
-            self.connection.execute("ROLLBACK TO gemstone")
-        self.connection.execute("RELEASE gemstone")
+            self.connection.execute(ROLLBACK_TO_SAVEPOINT)
+        self.connection.execute(RELEASE_SAVEPOINT)
         return outcome
 
     def _commit_alone(self, unit: Unit) -> StoreError | InvalidEventError | None:
         try:
-            self.connection.execute("BEGIN IMMEDIATE")
-            outcome = self._write(unit)
-            if outcome is None:
-                self.connection.execute("COMMIT")
+            with Transaction(self.connection):
+                if (failure := self._write(unit)) is not None:
+                    raise failure
         except apsw.ConstraintError as error:
-            outcome = StatementError(f"at the end of the transaction: {error}")
+            return StatementError(f"at the end of the transaction: {error}")
         except apsw.Error as error:
-            outcome = translate(error, self.path, self.connection)
-        except StoreError as error:
-            outcome = error
-        finally:
-            self._roll_back()
-        return outcome
+            return translate(error, self.path, self.connection)
+        except (StoreError, InvalidEventError) as error:
+            return error
+        return None
 
     def _write(self, unit: Unit) -> StoreError | InvalidEventError | None:
         try:
@@ -214,10 +213,6 @@ class _Group:
         except StatementError as error:
             return error
         return None
-
-    def _roll_back(self) -> None:
-        if self.connection.in_transaction:
-            self.connection.execute("ROLLBACK")
 
 
 def _conflict(unit: Unit, error: apsw.ConstraintError) -> StoreError | InvalidEventError:

@@ -7,6 +7,7 @@ import apsw
 
 from gemstone_events.store.port import InboxKey, Retry
 from gemstone_events.store.sqlite_reads import make_message, texts
+from gemstone_events.store.sqlite_transaction import Transaction
 from gemstone_events.store.sqlite_units import key_text
 
 _DUE_RETRIES = """
@@ -45,7 +46,7 @@ def claim_retries(
     connection: apsw.Connection, consumers: Sequence[str], owner: str, lease: float, limit: int
 ) -> list[Retry]:
     """Take up to ``limit`` due retries for ``lease`` seconds, the longest due first."""
-    with _Transaction(connection):
+    with Transaction(connection):
         rows = json.loads(connection.execute(_DUE_RETRIES, (texts(consumers), limit)).get)
         if rows:
             connection.execute(_CLAIM, (key_text(owner), lease, json.dumps([row[0] for row in rows])))
@@ -58,7 +59,7 @@ def claim_retries(
 def redrive(connection: apsw.Connection, letter_ids: Sequence[str]) -> int:
     """Turn dead letters into retries that are due now; return how many."""
     wanted = texts(letter_ids)
-    with _Transaction(connection):
+    with Transaction(connection):
         connection.execute(_REDRIVE, (wanted, wanted))
         return _change(connection, _PURGE, (wanted,))
 
@@ -81,24 +82,6 @@ def acquire_lease(connection: apsw.Connection, name: str, owner: str, seconds: f
 def release_lease(connection: apsw.Connection, name: str, owner: str) -> None:
     """Give a lease back."""
     connection.execute(_RELEASE, (key_text(name), key_text(owner)))
-
-
-class _Transaction:
-    """Holds the write lock from its beginning, so that it never has to be given up half-way."""
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
-        try:
-            if kind is None:
-                self._connection.execute("COMMIT")
-        finally:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
 
 
 def _change(connection: apsw.Connection, sql: str, parameters: tuple[str | float | int, ...]) -> int:

@@ -234,6 +234,7 @@ async def test_the_own_queue_of_a_killed_instance_is_dropped_even_by_a_mere_publ
     await eventually(lambda: bench.query("SELECT count(*) FROM queues") == 0, "the queue to go")
     assert bench.query("SELECT count(*) FROM deliveries") == 0
     await eventually(lambda: not list(bench.path.parent.glob("*-bell-*")), "the dead instance's bell to be removed")
+    assert list(await publisher.publish(messages("order.placed", 1))) == [Outcome.CONFIRMED], "it knows of the change"
 
 
 async def test_a_forked_process_may_not_use_the_transport_of_its_parent(bench: Bench) -> None:
@@ -297,6 +298,26 @@ async def test_a_removed_file_is_noticed_and_made_again(bench: Bench) -> None:
     assert consumer.status().ready
 
 
+async def test_a_late_ack_of_a_removed_file_does_not_hit_a_delivery_of_the_new_one(bench: Bench) -> None:
+    recorder = Recorder(keep)
+    consumer = await bench.consume(recorder, BILLING)
+    await publish(await bench.open(), messages("order.placed", 3, prefix="old-"))
+    await recorder.until_count(3)
+    for path in bench.path.parent.glob("bus.db*"):
+        path.unlink()
+    publisher = await bench.open()
+    await eventually(lambda: bench.query("SELECT count(*) FROM consumers") == 1, "the consumer to move")
+    await publish(publisher, messages("order.placed", 3, prefix="new-"))
+    await recorder.until_count(6)
+    for delivery in recorder.deliveries()[:3]:
+        delivery.ack()
+    await consumer.close()
+    after = Recorder()
+    await bench.consume(after, BILLING)
+    await after.until_count(3)
+    assert after.ids() == ["new-0", "new-1", "new-2"]
+
+
 async def test_deliveries_arrive_where_the_file_system_knows_no_fifos(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,6 +366,47 @@ async def test_file_and_folder_belong_to_their_user_alone(bench: Bench, tmp_path
     assert {file.name for file in path.parent.iterdir()} == {"bus.db", "bus.db-wal", "bus.db-shm", "bus.db-bell-1"}
     await transport.close()
     assert [file.name for file in path.parent.iterdir()] == ["bus.db"]
+
+
+async def test_calls_after_close_are_answered_and_a_closed_transport_opens_again(bench: Bench) -> None:
+    recorder = Recorder()
+    transport = await bench.consume(recorder, BILLING)
+    with pytest.raises(RuntimeError, match="called once"):
+        await transport.subscribe([BILLING], recorder)
+    with pytest.raises(RuntimeError, match="open already"):
+        await transport.open()
+    await transport.close()
+    await transport.stop_consuming()
+    with pytest.raises(RuntimeError, match="not open"):
+        await transport.subscribe([BILLING], recorder)
+    await transport.open()
+    await transport.subscribe([BILLING], recorder)
+    await publish(transport, messages("order.placed", 2))
+    await recorder.until_count(2)
+
+
+def test_a_transport_whose_event_loop_ended_without_close_gives_back_its_claims(tmp_path: Path) -> None:
+    transport = EmbeddedTransport(tmp_path / "bus.db", TransportSettings())
+
+    async def forget_to_close() -> None:
+        recorder = Recorder(keep)
+        await transport.open()
+        await transport.subscribe([BILLING], recorder)
+        await publish(transport, messages("order.placed", 3))
+        await recorder.until_count(3)
+
+    async def go_on() -> list[str]:
+        recorder = Recorder()
+        other = EmbeddedTransport(tmp_path / "bus.db", TransportSettings())
+        await other.open()
+        await other.subscribe([BILLING], recorder)
+        await publish(other, messages("order.placed", 3, prefix="more-"))  # it wakes the thread of the first one, too
+        await recorder.until_count(6)
+        await other.close()
+        return recorder.ids()
+
+    asyncio.run(forget_to_close())
+    assert set(asyncio.run(go_on())) == {"0", "1", "2", "more-0", "more-1", "more-2"}
 
 
 async def test_many_transports_may_create_the_file_at_once(bench: Bench) -> None:

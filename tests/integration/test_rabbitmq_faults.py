@@ -21,7 +21,7 @@ from gemstone_events.testing.transport_contract_harness import (
     publish,
 )
 from gemstone_events.transport import Outcome, Subscription, Transport, TransportSettings
-from gemstone_events.transports import amqp_blocking
+from gemstone_events.transports import amqp_blocking, amqp_link
 from gemstone_events.transports.rabbitmq import open_url
 
 BILLING = Subscription("billing", "a", prefetch=100)
@@ -56,6 +56,12 @@ class Ledger:
 async def until(happened: asyncio.Task[None] | asyncio.Future[str], seconds: float = LONG) -> None:
     """Wait for something that a restarting broker may hold up."""
     await asyncio.wait_for(happened, seconds)
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not sit out the pauses that spare a real broker a rush of clients."""
+    monkeypatch.setattr(amqp_link, "LONGEST_PAUSE", 1.0)
 
 
 @pytest.fixture
@@ -123,7 +129,8 @@ async def test_a_broker_that_stops_and_comes_back_is_used_again(
     await recorder.until_count(2)
     await asyncio.to_thread(rabbitmq_node.stop)
     await eventually(lambda: not transport.status().publishing and not transport.status().consuming, "the end")
-    assert "127.0.0.1" in transport.status().detail or "closed" in transport.status().detail
+    assert "publishing: " in transport.status().detail
+    assert "consuming: " in transport.status().detail
     assert await transport.publish([message("a", "down")]) == [Outcome.REFUSED]
     await asyncio.to_thread(rabbitmq_node.start)
     async with asyncio.timeout(LONG):
@@ -166,13 +173,14 @@ async def test_a_memory_alarm_refuses_at_once_and_passes(rabbitmq_node: RabbitMQ
     transport = await consuming(rabbitmq_node.url, replace(settings, confirm_timeout=2.0), recorder, BILLING)
     await publish(transport, [message("a", "before")])
     await asyncio.to_thread(rabbitmq_node.ctl, "set_vm_memory_high_watermark", "absolute", "1MB")
-    await eventually(lambda: not transport.status().publishing, "the alarm")
+    # The broker speaks of the alarm only to those who sent something into it.
+    assert await transport.publish([message("a", "stuck")]) == [Outcome.UNKNOWN]
+    assert not transport.status().publishing
     assert "memory" in transport.status().detail
     assert transport.status().consuming
     assert await transport.publish([message("a", "refused")]) == [Outcome.REFUSED]
-    # A publisher that connects now hears of the alarm only after it sent something into it.
     late = await opened(rabbitmq_node.url, replace(settings, confirm_timeout=2.0))
-    assert await late.publish([message("a", "stuck")]) == [Outcome.UNKNOWN]
+    assert await late.publish([message("a", "stuck too")]) == [Outcome.UNKNOWN]
     assert await late.publish([message("a", "refused too")]) == [Outcome.REFUSED]
     await asyncio.to_thread(rabbitmq_node.ctl, "set_vm_memory_high_watermark", "0.4")
     await eventually(lambda: transport.status().publishing and late.status().publishing, "the end of the alarm")
@@ -180,7 +188,7 @@ async def test_a_memory_alarm_refuses_at_once_and_passes(rabbitmq_node: RabbitMQ
     await publish(late, [message("a", "after too")])
     await recorder.until_id("after")
     await recorder.until_id("after too")
-    assert set(recorder.ids()) - {"stuck"} == {"before", "after", "after too"}
+    assert set(recorder.ids()) - {"stuck", "stuck too"} == {"before", "after", "after too"}
     await asyncio.gather(transport.close(), late.close())
 
 
@@ -241,7 +249,9 @@ async def test_a_dead_peer_is_found_by_its_silence(
     monkeypatch.setattr(amqp_blocking, "HEARTBEAT", 1)
     recorder = Recorder()
     transport = await consuming(proxy.through(rabbitmq_url), settings, recorder, BILLING)
-    await asyncio.sleep(3.0)  # the beats of both sides keep an idle connection, beyond the limit of silence
+    beats = 2 * 4 * 8  # on two connections, of eight bytes each: for longer than the limit of silence
+    to_server, to_client = proxy.bytes_to_server + beats, proxy.bytes_to_client + beats
+    await eventually(lambda: proxy.bytes_to_server >= to_server and proxy.bytes_to_client >= to_client, "beats")
     assert (transport.status().ready, proxy.accepted) == (True, 2)
     proxy.set(both=Link(blackhole=True))
     await eventually(lambda: not transport.status().publishing and not transport.status().consuming, "silence")
@@ -292,7 +302,7 @@ async def test_acks_are_flushed_by_close(rabbitmq_url: str, settings: TransportS
 
 
 @pytest.mark.parametrize(
-    "link", [Link(slice_bytes=1, bytes_per_second=200_000), Link(latency=0.2), Link(bytes_per_second=100_000)]
+    "link", [Link(slice_bytes=1, bytes_per_second=200_000), Link(latency=0.1), Link(bytes_per_second=100_000)]
 )
 async def test_a_bad_link_is_slow_and_nothing_worse(
     proxy: FaultProxy, rabbitmq_url: str, settings: TransportSettings, link: Link
@@ -313,28 +323,18 @@ async def test_a_link_that_is_cut_again_and_again_loses_nothing(
     recorder = Recorder()
     consumer = await consuming(proxy.through(rabbitmq_url), settings, recorder, BILLING)
     publisher = await opened(proxy.through(rabbitmq_url), settings)
+    sent = messages("a", 500)
     ledger = Ledger(publisher)
-    publishing = asyncio.create_task(ledger.publish(messages("a", 1000), batch=20))
-    for step in range(1, 9):
-        proxy.set(both=Link(cut_after=3_000 * step))
-        before = len(ledger.confirmed)
-        await eventually(lambda seen=before: publishing.done() or len(ledger.confirmed) > seen, "progress")  # type: ignore[misc]
+    publishing = asyncio.create_task(ledger.publish(sent, batch=5))
+    for step in range(8):
+        # Somewhere else each time: in the handshake, in a publish, in a confirm, in a delivery.
+        proxy.set(both=Link(cut_after=6_000 + 1_111 * step))
+        wanted = len(ledger.confirmed) + 20
+        await eventually(lambda: len(ledger.confirmed) >= wanted, "progress")  # noqa: B023 - called in this round
+    cut = proxy.accepted - 2
     proxy.set(both=Link())
     await until(publishing)
-    await recorder.until(lambda: len(set(recorder.ids())) == 1000, "all of them")
-    assert ledger.unknown > 0, "no connection was cut"
+    await recorder.until(lambda: set(recorder.ids()) == set(ids(sent)), "all of them")
+    assert cut >= 4
+    assert sorted(ledger.confirmed) == sorted(ids(sent))
     await asyncio.gather(publisher.close(), consumer.close())
-
-
-async def test_a_broker_that_cuts_every_connection_is_not_stormed(
-    proxy: FaultProxy, rabbitmq_url: str, settings: TransportSettings
-) -> None:
-    transport = await opened(proxy.through(rabbitmq_url), settings)
-    before = proxy.accepted
-    proxy.set(to_client=Link(cut_after=900))
-    proxy.reset_connections()
-    await asyncio.sleep(3.0)  # time in which a client without growing pauses connects hundreds of times
-    assert 0 < proxy.accepted - before < 40
-    proxy.set(to_client=Link())
-    await eventually(lambda: transport.status().publishing, "the publisher to come back")
-    await transport.close()

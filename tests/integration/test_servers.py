@@ -18,14 +18,14 @@ DEADLINE = 30.0
 
 # A program that starts a server, says where it is, and waits to be ended.
 STARTER = """
-import sys, threading
+import sys
 from gemstone_events.testing import servers
 server = getattr(servers, sys.argv[1])()
 server.start()
 print(server.folder, server.port, flush=True)
 if sys.argv[2] == "leave":
     sys.exit(3)
-threading.Event().wait()
+sys.stdin.read()
 """
 
 
@@ -37,11 +37,12 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 
 def processes_of(folder: Path) -> list[str]:
-    """The living processes of the server with this folder: its environment names it, even that of its daemons."""
+    """The living processes of the server with this folder: they run in it, or their environment names it."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if str(folder).encode() in (process / "environ").read_bytes():
+            environment = (process / "environ").read_bytes()
+            if (process / "cwd").readlink() == folder or str(folder).encode() in environment:
                 found.append((process / "comm").read_text())
     return found
 
@@ -190,7 +191,8 @@ def test_a_broker_ends_with_the_process_that_started_it_be_it_killed() -> None:
 
 def ends_with_its_starter(name: str, end: "signal.Signals | str") -> None:
     argv = [sys.executable, "-c", STARTER, name, end if isinstance(end, str) else "wait"]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as starter:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as starter:
         assert starter.stdout is not None
         folder = Path(starter.stdout.readline().split()[0])
         if not isinstance(end, str):
