@@ -8,6 +8,7 @@ from enum import Enum
 
 from gemstone_events import execution
 from gemstone_events.codec import decode
+from gemstone_events.deadlines import Deadlines
 from gemstone_events.errors import DecodeError, SchemaError
 from gemstone_events.event import Event, new_id
 from gemstone_events.handlers import EventHandler
@@ -60,14 +61,14 @@ class Verdict:
 
 
 async def attempt(
-    turn: Attempt, store: EventStore, timeout: float, retry: RetryPolicy, executor: ThreadPoolExecutor
+    turn: Attempt, store: EventStore, deadlines: Deadlines, retry: RetryPolicy, executor: ThreadPoolExecutor
 ) -> Verdict:
     """Decode, validate and handle; whatever goes wrong is part of the verdict.
 
     Args:
         turn: what to attempt.
         store: where the unit of work will be written; nothing is written here.
-        timeout: seconds that the handler may take.
+        deadlines: how long the handler may take.
         retry: what to do about failures.
         executor: where ``def`` handlers run.
     """
@@ -80,18 +81,24 @@ async def attempt(
         return buried(turn, "schema", str(error))
     handler = turn.handler
     arguments = (body, event) if handler.takes_event else (body,)
+    timeout = asyncio.timeout(None)
     try:
         with UnitOfWork(store, cause=event) as unit:
-            async with asyncio.timeout(timeout):
+            async with timeout:
+                deadlines.begin(timeout, lambda: timeout.reschedule(0))
                 await execution.run(handler.function, arguments, is_coroutine=handler.is_coroutine, executor=executor)
     except TimeoutError as error:
-        return failed(turn, error if str(error) else TimeoutError(f"no outcome within {timeout:g} seconds"), retry)
+        if timeout.expired():
+            error = TimeoutError(f"no outcome within {deadlines.seconds:g} seconds")
+        return failed(turn, error, retry)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - even sys.exit() in a handler ends only the handler
         return failed(turn, error, retry)
     except asyncio.CancelledError as error:
         if (task := asyncio.current_task()) and task.cancelling():
             raise
         return failed(turn, error, retry)  # the handler cancelled itself; nobody cancelled us
+    finally:
+        deadlines.end(timeout)
     return Verdict(Kind.HANDLED, unit.complete(turn.key))
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from gemstone_events.attempt import Attempt, Kind, Verdict, attempt, failed
+from gemstone_events.deadlines import Deadlines
 from gemstone_events.errors import (
     AlreadyHandledError,
     ConcurrencyConflictError,
@@ -104,6 +105,7 @@ class Subscriber:
         self._handlers = {plan.consumer(handler): handler for handler in plan.handlers}
         self._arrived: deque[Delivery] = deque()
         self._ready: deque[Attempt] = deque()
+        self._deadlines = Deadlines(plan.timeout)
         self._open: dict[str, _Settlement] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_sorting = False
@@ -218,7 +220,7 @@ class Subscriber:
 
     async def _make(self, turn: Attempt) -> None:
         plan = self.plan
-        verdict = await attempt(turn, self._store, plan.timeout, plan.retry, self._executor)
+        verdict = await attempt(turn, self._store, self._deadlines, plan.retry, self._executor)
         try:
             await self._commit(verdict.changes)
         except AlreadyHandledError:

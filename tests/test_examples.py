@@ -14,6 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from gemstone_events.cli import gemstone
+from gemstone_events.configuration import default_configurables
+from gemstone_events.settings import Settings
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 EXPECTED = EXAMPLES / "expected"
@@ -78,39 +82,42 @@ def test_an_example_prints_what_is_kept_beside_it(name: str, tmp_path: Path) -> 
     assert sorted(output.splitlines()) == sorted((EXPECTED / f"{name}.txt").read_text().splitlines())
 
 
-def hello_world_of_the_readme() -> str:
+def block_of_the_readme(line: str) -> str:
+    """The program in the README that has this line."""
     blocks: list[str] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    return next(block for block in blocks if "class Hello(" in block)
+    return next(block for block in blocks if line in block)
 
 
 def test_the_readme_shows_the_hello_world_that_is_there_in_15_lines() -> None:
-    shown = hello_world_of_the_readme()
+    shown = block_of_the_readme("class Hello(")
 
     assert shown == (EXAMPLES / "hello_world.py").read_text()
     assert len(shown.splitlines()) <= 15
 
 
-def ready_url(process: subprocess.Popen[str]) -> str:
-    """Read the log of a service up to the line that says where it answers."""
+def ready_line(process: subprocess.Popen[str], pattern: str) -> str:
+    """Read what a program says on standard error up to a line with ``pattern``, and return the pattern's group."""
     assert process.stderr is not None
     log = ""
     for line in process.stderr:
-        if ready := re.search(r"is ready: (\S+);", line):
-            return ready[1]
+        if found := re.search(pattern, line):
+            return found[1]
         log += line
-    raise AssertionError(f"it ended instead of being ready:\n{log}")
+    raise AssertionError(f"it ended and never said {pattern}:\n{log}")
 
 
 def test_the_hello_world_of_the_readme_answers_its_curl_and_ends_on_sigterm(tmp_path: Path) -> None:
     program = tmp_path / "hello.py"
-    program.write_text(hello_world_of_the_readme())
+    program.write_text(block_of_the_readme("class Hello("))
     curl = re.search(r"curl (\S+) (.*?) -d '(.*?)'", (ROOT / "README.md").read_text())
     assert curl is not None
     assert curl[1] == "http://127.0.0.1:8000/api"
     assert curl[2] == "-H 'Content-Type: application/json'"
 
     with running(tmp_path, program, "--port", "0") as process:
-        request = urllib.request.Request(ready_url(process), curl[3].encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            ready_line(process, r"is ready: (\S+);"), curl[3].encode(), {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=DEADLINE_SECONDS) as response:
             answer = json.load(response)
         process.send_signal(signal.SIGTERM)
@@ -118,6 +125,50 @@ def test_the_hello_world_of_the_readme_answers_its_curl_and_ends_on_sigterm(tmp_
 
     assert answer == {"jsonrpc": "2.0", "id": 1, "result": "Hello, world!"}
     assert process.returncode == 0, errors
+
+
+def test_the_events_of_the_readme_flow(tmp_path: Path) -> None:
+    (tmp_path / "billing.py").write_text(block_of_the_readme("class Billing("))
+    command = ["-m", "gemstone_events.cli"]
+
+    with (
+        running(tmp_path, "billing.py") as service,
+        running(tmp_path, *command, "tail", "--limit", "2", "--json", "--timeout", DEADLINE_SECONDS) as tail,
+    ):
+        ready_line(service, r"is (ready): no HTTP;")
+        ready_line(tail, "(watching)")
+        emitted = re.search(r"gemstone (emit order.placed id=42 total=250)\n", (ROOT / "README.md").read_text())
+        assert emitted is not None
+        with running(tmp_path, *command, *emitted[1].split()) as emit:
+            _, errors = emit.communicate(timeout=DEADLINE_SECONDS)
+        assert emit.returncode == 0, errors
+        output, errors = tail.communicate(timeout=DEADLINE_SECONDS)
+
+    events = {event["type"]: event["data"] for event in map(json.loads, output.splitlines())}
+    assert events == {"order.placed": {"id": 42, "total": 250}, "invoice.issued": {"order": 42, "total": 250}}, errors
+
+
+def test_every_command_that_the_readme_names_exists() -> None:
+    named = set(re.findall(r"gemstone ([a-z][a-z_-]+)", (ROOT / "README.md").read_text()))
+    assert named >= {"run", "tail", "emit", "call", "dead-letters", "transports", "doctor"}
+    assert named <= gemstone.commands.keys()
+
+
+def test_every_link_of_the_readme_and_the_documentation_leads_somewhere() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#]+)", page.read_text())]
+    assert links
+    broken = [f"{page.name}: {link}" for page, link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not broken
+
+
+def test_the_documentation_lists_every_setting() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text()
+    outside, _, in_code = text.partition("## What is set in code")
+    listed_outside = re.findall(r"^\| `(\w+)` \|", outside, re.MULTILINE)
+    assert listed_outside == [configurable.name for configurable in default_configurables()]
+    listed = {*listed_outside, *re.findall(r"^\| `(\w+)` \|", in_code, re.MULTILINE)}
+    assert listed == set(Settings.__annotations__)
 
 
 def test_the_demonstration_survives_the_kill_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -114,12 +114,18 @@ class BusThread:
     def _run(self, opened: asyncio.Future[None]) -> None:
         try:
             self._bells.watch(self._alarm.fileno())
-            self._open_first(opened)
-            while not self._is_ending:
-                self._turn()
-            self._leave()
+            self._open()
+            self._report()
+            if not isinstance(self._opening.error, TransportRefusedError):
+                self._post(finish, opened)
+                while not self._is_ending:
+                    self._turn()
+                self._leave()
+            self._is_ending = True
         finally:
             self._end()
+            if isinstance(self._opening.error, TransportRefusedError):  # nothing of the thread is left when it is told
+                self._post(fail, opened, self._opening.error)
 
     def _end(self) -> None:
         if not self._is_ending:  # a fault of ours, which the thread's exception hook shows
@@ -199,16 +205,6 @@ class BusThread:
             case CloseCall():
                 self._closing = call
                 self._is_ending = True
-
-    def _open_first(self, opened: asyncio.Future[None]) -> None:
-        self._open()
-        self._report()
-        refusal = self._opening.error
-        if isinstance(refusal, TransportRefusedError):
-            self._is_ending = True
-            self._post(fail, opened, refusal)
-        else:
-            self._post(finish, opened)
 
     def _open(self) -> None:
         try:

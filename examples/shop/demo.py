@@ -12,10 +12,12 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from processes import CallFailedError, Effects, Shop, call
 from rich.console import Console
@@ -26,6 +28,8 @@ from gemstone_events import EVERY_INSTANCE, Event, MicroService, event_handler
 DEADLINE_SECONDS = 50.0
 DOWN_SECONDS = 1.0
 CALLERS = 8
+
+T = TypeVar("T")
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -83,13 +87,13 @@ async def demonstrate(shop: Shop, data_dir: Path, orders: int) -> Outcome:
     async with Onlooker(data_dir, enough_invoices=max(2, orders // 3)) as onlooker, asyncio.TaskGroup() as tasks:
         console.print(f"\nA call places {first}, over HTTP (JSON-RPC 2.0). The events that follow:")
         await place(shop, [first])
-        await within(DEADLINE_SECONDS, onlooker.first_shipped, f"{first} to be shipped")
-        status = await call(shop.orders.url, "orders.status", first)
+        await within(DEADLINE_SECONDS, onlooker.first_shipped.wait(), f"{first} to be shipped")
+        status = await within(DEADLINE_SECONDS, followed(shop, first), f"orders to hear of {first}")
         console.print(f"Another call asks what has become of it:\n  {json.dumps(status)}")
 
         console.print(f"\nPlacing {len(others)} more orders ...")
         placing = tasks.create_task(place(shop, others))
-        await within(DEADLINE_SECONDS, onlooker.enough, "enough invoices")
+        await within(DEADLINE_SECONDS, onlooker.enough.wait(), "enough invoices")
         killed_at = time.monotonic()
         await kill_and_start_again(shop, onlooker)
         await placing
@@ -97,10 +101,19 @@ async def demonstrate(shop: Shop, data_dir: Path, orders: int) -> Outcome:
     return Outcome(orders, effects, time.monotonic() - killed_at if is_settled else None)
 
 
-async def within(seconds: float, event: asyncio.Event, what: str) -> None:
-    """Wait for an event of this process, but not for ever."""
+async def followed(shop: Shop, order: str) -> object:
+    """Return what orders says of an order, as soon as it has heard of its shipping too."""
+    while True:
+        status = await call(shop.orders.url, "orders.status", order)
+        if isinstance(status, dict) and "order.shipped" in status["steps"]:
+            return status
+        await asyncio.sleep(0.02)
+
+
+async def within(seconds: float, work: Awaitable[T], what: str) -> T:
+    """Return what comes of ``work``, but do not wait for ever."""
     try:
-        await asyncio.wait_for(event.wait(), seconds)
+        return await asyncio.wait_for(work, seconds)
     except TimeoutError:
         raise RuntimeError(f"waited {seconds:g} seconds in vain for {what}") from None
 

@@ -105,11 +105,11 @@ async def _check_retries(store: EventStore, shown: str, consumers: Sequence[str]
 
 async def _check_relays(store: EventStore, shown: str, transports: Sequence[str] | None) -> list[Finding]:
     last = await store.last_position()
+    names = (await store.checkpoints()).items()
+    positions = {name.removeprefix(_RELAY): position for name, position in names if name.startswith(_RELAY)}
     found = []
-    for name, position in sorted((await store.checkpoints()).items()):
-        address = name.removeprefix(_RELAY)
-        if not name.startswith(_RELAY):
-            continue
+    for address in sorted({*positions, *(transports or ())}):
+        position = positions.get(address, 0)
         if transports is not None and address not in transports:
             found.append(ok(shown, f"the relay to {address} is not in use any more (at {position} of {last})"))
         elif position < last:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -116,6 +117,13 @@ def choose_store(url: str | None, service: str | None) -> EventStore:
 def sqlite_file(url: str) -> Path | None:
     """Return the file of a ``sqlite:`` URL, or None for another."""
     return Path(unquote(url.removeprefix(_SQLITE).partition("?")[0])) if url.startswith(_SQLITE) else None
+
+
+def point_out_new_bus(transport: Transport) -> None:
+    """Say so where an embedded bus does not exist yet: in the wrong folder, nobody would ever hear of it."""
+    file = sqlite_file(transport.address)
+    if file is not None and not file.exists():
+        print(f"note: no service has used the bus {file.absolute()} yet; it is made now", file=sys.stderr)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import rich_click as click
 
 from gemstone_events.cli.arguments import is_pair, read_json, read_pairs
 from gemstone_events.cli.command import Command, Failure
-from gemstone_events.cli.connections import choose_transport, opened_transport, sqlite_file, transport_options
+from gemstone_events.cli.connections import choose_transport, opened_transport, point_out_new_bus, transport_options
 from gemstone_events.cli.output import print_json
 from gemstone_events.codec import MAX_BODY_BYTES, encode
 from gemstone_events.event import Event, new_id
@@ -63,9 +63,7 @@ def emit(
     event = Event(id=event_id or new_id(), type=name, source=source, data=_read_body(body))
     message = encode(event, broadcast=not work)
     chosen = choose_transport(transport, namespace, timeout)
-    file = sqlite_file(chosen.address)
-    if file is not None and not file.exists():
-        print(f"note: no service has used the bus {file.absolute()} yet; it is made now", file=sys.stderr)
+    point_out_new_bus(chosen)
     asyncio.run(_publish(chosen, message))
     if as_json:
         attributes = {"id": event.id, "type": name, "source": source, "time": event.time.isoformat()}

@@ -15,6 +15,7 @@ from gemstone_events.cli.connections import (
     choose_transport,
     opened_store,
     opened_transport,
+    point_out_new_bus,
     transport_options,
 )
 from gemstone_events.cli.messages import body_line, structured
@@ -141,6 +142,7 @@ async def _watch_transport(transport: Transport, wanted: Sequence[str], screen: 
 
     instance = f"gemstone-tail.{new_id()}"
     subscriptions = [Subscription(instance, pattern, per_instance=True, prefetch=_PREFETCH) for pattern in wanted]
+    point_out_new_bus(transport)
     async with opened_transport(transport):
         await transport.subscribe(subscriptions, receive)
         _announce(transport.address, wanted)

@@ -42,8 +42,7 @@ class GroupCommit:
         self._emitted = emitted
         self._waiting: deque[_Waiting] = deque()
         self._busy = False
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._drained: asyncio.Future[None] | None = None
 
     def add(self, unit: Unit) -> "asyncio.Future[None]":
         """Return what is done when ``unit`` is committed, or has failed."""
@@ -54,18 +53,22 @@ class GroupCommit:
         self._waiting.append((unit, future))
         if not self._busy:
             self._busy = True
-            self._idle.clear()
             loop.call_soon(self._flush)
         return future
 
     async def drain(self) -> None:
         """Return when nothing waits to be committed."""
-        await self._idle.wait()
+        if self._busy:
+            if self._drained is None:
+                self._drained = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._drained)
 
     def _flush(self) -> None:
         if not self._waiting:
             self._busy = False
-            self._idle.set()
+            if self._drained is not None:
+                self._drained.set_result(None)
+                self._drained = None
             return
         group = self._take()
         units = [unit for unit, _ in group]

@@ -1,11 +1,7 @@
-"""What the SQLite store reads: each function is one statement that answers in one row.
-
-One row, because SQLite is called once per row, and each call gives up Python's interpreter lock (``sqlite_thread``).
-"""
+"""What the SQLite store reads: each function is one statement on a connection, in its thread."""
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import apsw
 
@@ -14,30 +10,27 @@ from gemstone_events.names import matches
 from gemstone_events.store.port import DeadLetter, InboxKey, Recorded
 from gemstone_events.store.sqlite_units import key_text
 
-_LETTER = "json_array(id, consumer, event_id, mode, attributes, hex(body), reason, error, attempts, time)"
-
 _READ_EMITTED = """
-SELECT json_group_array(json_array(
-    position, mode, attributes, CASE typeof(data) WHEN 'text' THEN data ELSE json_array(hex(data)) END))
-FROM (SELECT position, mode, attributes, data FROM gemstone_events
-    WHERE position > ? AND mode IS NOT NULL ORDER BY position LIMIT ?)
+SELECT position, mode, attributes, data FROM gemstone_events
+WHERE position > ? AND mode IS NOT NULL ORDER BY position LIMIT ?
 """
 _FIND_SETTLED = """
-SELECT json_group_array(wanted.key) FROM jsonb_each(?) AS wanted
-WHERE EXISTS (SELECT 1 FROM gemstone_inbox
-        WHERE consumer = wanted.value->>0 AND event_id = wanted.value->>1)
-    OR EXISTS (SELECT 1 FROM gemstone_retries
-        WHERE consumer = wanted.value->>0 AND event_id = wanted.value->>1)
+SELECT key FROM jsonb_each(?)
+WHERE EXISTS (SELECT 1 FROM gemstone_inbox WHERE consumer = value->>0 AND event_id = value->>1)
+    OR EXISTS (SELECT 1 FROM gemstone_retries WHERE consumer = value->>0 AND event_id = value->>1)
 """
 _SECONDS_TO_NEXT_RETRY = """
 SELECT min(due) - unixepoch('subsec') FROM gemstone_retries
 WHERE consumer IN (SELECT value FROM json_each(?))
 """
-_LIST_DEAD_LETTERS = f"""
-SELECT json_group_array({_LETTER}) FROM (SELECT * FROM gemstone_dead_letters {{where}} ORDER BY number DESC LIMIT ?)
+_DEAD_LETTERS = """
+SELECT id, consumer, event_id, mode, attributes, body, reason, error, attempts, time FROM gemstone_dead_letters
 """
-_ALL_DEAD_LETTERS = _LIST_DEAD_LETTERS.format(where="")
-_DEAD_LETTERS_OF_TYPES = _LIST_DEAD_LETTERS.format(where="WHERE type IN (SELECT value FROM json_each(?))")
+_NEWEST_DEAD_LETTERS = f"{_DEAD_LETTERS} ORDER BY number DESC LIMIT ?"
+_DEAD_LETTERS_OF_TYPES = f"""
+{_DEAD_LETTERS} WHERE type IN (SELECT value FROM json_each(?)) ORDER BY number DESC LIMIT ?
+"""
+_DEAD_LETTER = f"{_DEAD_LETTERS} WHERE id = ?"
 
 
 def make_message(mode: str, attributes: str, body: bytes) -> Message:
@@ -48,11 +41,8 @@ def make_message(mode: str, attributes: str, body: bytes) -> Message:
 def read_emitted(connection: apsw.Connection, after: int, limit: int) -> list[Recorded]:
     """Return the emitted messages above ``after``, in order, at most ``limit``."""
     return [
-        Recorded(
-            position,
-            make_message(mode, attributes, data.encode() if isinstance(data, str) else bytes.fromhex(data[0])),
-        )
-        for position, mode, attributes, data in _rows(connection, _READ_EMITTED, (after, limit))
+        Recorded(position, make_message(mode, attributes, data.encode() if isinstance(data, str) else data))
+        for position, mode, attributes, data in connection.execute(_READ_EMITTED, (after, limit)).fetchall()
     ]
 
 
@@ -65,7 +55,7 @@ def last_position(connection: apsw.Connection) -> int:
 def find_settled(connection: apsw.Connection, keys: Sequence[InboxKey]) -> set[InboxKey]:
     """Return those keys that are in the inbox or have a retry."""
     wanted = json.dumps([(key_text(consumer), key_text(event_id)) for consumer, event_id in keys], ensure_ascii=False)
-    return {keys[index] for index in _rows(connection, _FIND_SETTLED, (wanted,))}
+    return {keys[index] for (index,) in connection.execute(_FIND_SETTLED, (wanted,)).fetchall()}
 
 
 def seconds_to_next_retry(connection: apsw.Connection, consumers: Sequence[str]) -> float | None:
@@ -76,8 +66,7 @@ def seconds_to_next_retry(connection: apsw.Connection, consumers: Sequence[str])
 
 def checkpoints(connection: apsw.Connection) -> dict[str, int]:
     """Return all checkpoints."""
-    sql = "SELECT json_group_array(json_array(name, position)) FROM gemstone_checkpoints"
-    return {str(name): int(position) for name, position in _rows(connection, sql, ())}
+    return dict(connection.execute("SELECT name, position FROM gemstone_checkpoints").fetchall())
 
 
 def checkpoint(connection: apsw.Connection, name: str) -> int | None:
@@ -90,16 +79,16 @@ def checkpoint(connection: apsw.Connection, name: str) -> int | None:
 def list_dead_letters(connection: apsw.Connection, limit: int, pattern: str) -> list[DeadLetter]:
     """Return the newest dead letters whose type matches ``pattern``; ``#`` takes those without a type as well."""
     if pattern == "#":
-        return [_letter(*row) for row in _rows(connection, _ALL_DEAD_LETTERS, (limit,))]
+        return [_letter(*row) for row in connection.execute(_NEWEST_DEAD_LETTERS, (limit,)).fetchall()]
     known = connection.execute("SELECT DISTINCT type FROM gemstone_dead_letters").fetchall()
-    wanted = [str(kind) for (kind,) in known if kind and matches(pattern, str(kind))]
-    return [_letter(*row) for row in _rows(connection, _DEAD_LETTERS_OF_TYPES, (texts(wanted), limit))]
+    wanted = [kind for (kind,) in known if kind and matches(pattern, kind)]
+    rows = connection.execute(_DEAD_LETTERS_OF_TYPES, (texts(wanted), limit)).fetchall()
+    return [_letter(*row) for row in rows]
 
 
 def get_dead_letter(connection: apsw.Connection, letter_id: str) -> DeadLetter | None:
     """Return one dead letter, or None."""
-    sql = f"SELECT json_group_array({_LETTER}) FROM gemstone_dead_letters WHERE id = ?"
-    rows = _rows(connection, sql, (key_text(letter_id),))
+    rows = connection.execute(_DEAD_LETTER, (key_text(letter_id),)).fetchall()
     return _letter(*rows[0]) if rows else None
 
 
@@ -113,22 +102,17 @@ def texts(values: Sequence[str]) -> str:
     return json.dumps([key_text(value) for value in values], ensure_ascii=False)
 
 
-def _rows(connection: apsw.Connection, sql: str, parameters: tuple[int | str, ...]) -> list[Any]:
-    rows: list[Any] = json.loads(connection.execute(sql, parameters).get)
-    return rows
-
-
 def _letter(
     letter_id: str,
     consumer: str,
     event_id: str,
     mode: str,
     attributes: str,
-    body: str,
+    body: bytes,
     reason: str,
     error: str,
     attempts: int,
     time: float,
 ) -> DeadLetter:
-    message = make_message(mode, attributes, bytes.fromhex(body))
+    message = make_message(mode, attributes, body)
     return DeadLetter(letter_id, InboxKey(consumer, event_id), message, reason, error, attempts, time)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import apsw
 
-from gemstone_events.errors import StoreRefusedError
+from gemstone_events.errors import StoreError, StoreRefusedError
 from gemstone_events.store.sqlite_errors import translate
 from gemstone_events.store.sqlite_transaction import Transaction
 
@@ -87,6 +87,7 @@ def connect_writer(path: str, lock_timeout: float, max_pages: int | None) -> aps
     Raises:
         StoreRefusedError: it cannot be used as it is.
         StoreUnavailableError: other processes keep it locked.
+        StoreFullError: there is no room for its tables.
     """
     check_library(apsw.sqlite_lib_version())
     _make_file(path)
@@ -100,13 +101,11 @@ def connect_writer(path: str, lock_timeout: float, max_pages: int | None) -> aps
         if max_pages is not None:
             connection.execute(f"PRAGMA max_page_count={max_pages}")
         _create_tables(connection, path)
-    except BaseException as error:
-        refusal = translate(error, path, connection) if isinstance(error, apsw.Error) else error
+    except (apsw.Error, StoreRefusedError) as error:
+        refusal = _refusal(error, path, connection)
         if connection is not None:
             connection.close()
-        if isinstance(error, apsw.CantOpenError):
-            raise StoreRefusedError(str(refusal)) from error
-        raise refusal from error if refusal is not error else None
+        raise refusal from error.__cause__
     return connection
 
 
@@ -133,6 +132,14 @@ def check_library(version: str) -> None:
             f"SQLite {version} can corrupt a database that two connections write: {oldest} or newer is needed; "
             "install apsw from its wheel, which carries one"
         )
+
+
+def _refusal(error: apsw.Error | StoreRefusedError, path: str, connection: apsw.Connection | None) -> StoreError:
+    if isinstance(error, StoreRefusedError):
+        return error
+    if isinstance(error, apsw.CantOpenError):  # the file exists: what it misses are the files beside it
+        return StoreRefusedError(f"{path} cannot be opened: give this user the right to write its folder")
+    return translate(error, path, connection)
 
 
 def _connect(path: str, lock_timeout: float) -> apsw.Connection:
@@ -209,8 +216,9 @@ def _use_wal(connection: apsw.Connection, path: str, lock_timeout: float) -> Non
 
 def _create_tables(connection: apsw.Connection, path: str) -> None:
     with Transaction(connection):
-        if not connection.table_exists("main", "gemstone_meta"):
-            _check_owner(connection, path)  # again: another process may have been faster than the first look
+        # Looked up by a statement: SQLite's other ways do not notice what another process has just made.
+        if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'gemstone_meta'").get is None:
+            _check_owner(connection, path)  # again, now that nobody can interfere
             connection.execute(_TABLES)
             connection.execute("INSERT INTO gemstone_meta VALUES ('schema_version', ?)", (SCHEMA_VERSION,))
             connection.pragma("application_id", APPLICATION_ID)

@@ -3,8 +3,9 @@
 Every SQLite call gives up the interpreter lock, and a busy event loop gives it back only by chance: it releases the
 lock for a microsecond per turn, too short for a waiting thread to wake up in, and each release also restarts the five
 milliseconds after which CPython would force the hand-over. Measured: one commit beside a loop of turns of 0.1 ms took
-between 2 ms and 11 s. Hence two rules. Jobs use few, large statements. And while a job runs, the loop's thread sleeps
-for an instant, at its start and then every millisecond, which gives the waiting thread time to take the lock.
+between 2 ms and 11 s. Hence two rules. Hot paths use few, large statements. And while a job runs, the loop's thread
+sleeps for an instant, at the job's start and then every millisecond: time enough for the waiting thread to take the
+lock. It costs a tenth of the loop's time at most, and only then.
 """
 
 import asyncio

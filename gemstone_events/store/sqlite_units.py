@@ -146,6 +146,10 @@ def commit_group(
         raise translate(error, path, connection) from error
 
 
+_OWN_FAULTS = (apsw.ConstraintError, apsw.MismatchError, apsw.SQLError, apsw.TooBigError, ValueError)
+"""What a unit's own content can cause. Anything else is the database's fault, and befalls all units alike."""
+
+
 class _InseparableError(Exception):
     """One unit spoiled the transaction for all."""
 
@@ -161,7 +165,7 @@ class _Group:
             try:
                 self._insert(units)  # a transaction of its own
                 return [None] * len(units)
-            except apsw.ConstraintError as error:
+            except _OWN_FAULTS as error:
                 if len(units) == 1:
                     return [_conflict(units[0], error)]
         try:
@@ -208,21 +212,21 @@ class _Group:
             self._insert((unit,))
             for statement in unit.statements:
                 self.author.execute(statement)
-        except apsw.ConstraintError as error:
+        except _OWN_FAULTS as error:
             return _conflict(unit, error)
         except StatementError as error:
             return error
         return None
 
 
-def _conflict(unit: Unit, error: apsw.ConstraintError) -> StoreError | InvalidEventError:
+def _conflict(unit: Unit, error: Exception) -> StoreError | InvalidEventError:
     text = str(error)
     if "gemstone_inbox." in text:
         keys = ", ".join(f"{event_id!r} for {consumer!r}" for consumer, event_id in unit.handled[:3])
         return AlreadyHandledError(f"handled already: {keys}{' or others' if len(unit.handled) > 3 else ''}")
     if "gemstone_events.id" in text:
         return InvalidEventError("an event with this id is in the log already: an event that is emitted needs a new id")
-    return StoreError(f"the store's own tables refused a unit of work: {text}")
+    return StoreError(f"a unit of work cannot be stored: {text}")
 
 
 def _emitted_row(message: Message) -> str:
@@ -265,7 +269,7 @@ def _dead_letter_row(letter: DeadLetter) -> str:
             message_mode(letter.message),
             message_attributes(letter.message),
             letter.message.body.hex(),
-            letter.reason,
+            key_text(letter.reason),
             key_text(letter.error),
             letter.attempts,
         )

@@ -11,9 +11,8 @@ from gemstone_events.store.sqlite_transaction import Transaction
 from gemstone_events.store.sqlite_units import key_text
 
 _DUE_RETRIES = """
-SELECT json_group_array(json_array(number, consumer, event_id, mode, attributes, hex(body), attempts, error))
-FROM (SELECT * FROM gemstone_retries
-    WHERE consumer IN (SELECT value FROM json_each(?)) AND due <= unixepoch('subsec') ORDER BY due LIMIT ?)
+SELECT number, consumer, event_id, mode, attributes, body, attempts, error FROM gemstone_retries
+WHERE consumer IN (SELECT value FROM json_each(?)) AND due <= unixepoch('subsec') ORDER BY due LIMIT ?
 """
 _CLAIM = """
 UPDATE gemstone_retries SET owner = ?, due = unixepoch('subsec') + ?
@@ -47,11 +46,11 @@ def claim_retries(
 ) -> list[Retry]:
     """Take up to ``limit`` due retries for ``lease`` seconds, the longest due first."""
     with Transaction(connection):
-        rows = json.loads(connection.execute(_DUE_RETRIES, (texts(consumers), limit)).get)
+        rows = connection.execute(_DUE_RETRIES, (texts(consumers), limit)).fetchall()
         if rows:
             connection.execute(_CLAIM, (key_text(owner), lease, json.dumps([row[0] for row in rows])))
     return [
-        Retry(InboxKey(consumer, event_id), make_message(mode, attributes, bytes.fromhex(body)), attempts, 0.0, error)
+        Retry(InboxKey(consumer, event_id), make_message(mode, attributes, body), attempts, 0.0, error)
         for _, consumer, event_id, mode, attributes, body, attempts, error in rows
     ]
 

@@ -45,10 +45,10 @@ async def wait_for_messages(store: SqliteStore, count: int) -> None:
     report("waiting")
     position = 0
     while count:
+        await store.wait_emitted(position, 60.0)
         for recorded in await store.read_emitted(position, 100):
             position, count = recorded.position, count - 1
             report(recorded.message.id)
-        await store.wait_emitted(position, 60.0)
 
 
 async def fill_up(store: SqliteStore, limit: int) -> None:

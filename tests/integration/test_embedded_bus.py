@@ -8,7 +8,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
@@ -55,6 +55,10 @@ class Peer:
         """End the process at once and wait for it."""
         if self._process.returncode is None:
             self._process.kill()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        with suppress(ConnectionError):
+            await self._process.stdin.wait_closed()
         await self._process.communicate()
 
 
@@ -121,6 +125,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 def locked(path: Path) -> Iterator[None]:
     """Hold the file's write lock, as a process that hangs in a transaction does."""
     connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(5000)
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield

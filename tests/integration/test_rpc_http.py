@@ -5,7 +5,10 @@ import inspect
 import json
 import logging
 import random
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -18,7 +21,7 @@ from tornado.web import RequestHandler
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.dispatcher import CallContext, Dispatcher, DispatchLimits
 from gemstone_events.rpc.health import ALWAYS_HEALTHY, HealthCheck, HealthChecks, HealthReport
-from gemstone_events.rpc.http_application import HttpLimits, WebPages, make_application
+from gemstone_events.rpc.http_application import HttpLimits, RpcApplication, WebPages, make_application
 from gemstone_events.rpc.http_guard import HttpGuard
 from gemstone_events.rpc.http_handlers import GemstoneCustomHandler, TornadoJsonRpcHandler
 from gemstone_events.rpc.http_server import HttpServer
@@ -82,7 +85,7 @@ class Service:
     """A served application and what happened in it."""
 
     server: HttpServer
-    application: object
+    application: RpcApplication
     marks: list[object] = field(default_factory=list)
 
     @asynccontextmanager
@@ -147,6 +150,8 @@ async def serving(
     guard: HttpGuard | None = None,
     call_timeout: float = 30.0,
     authenticating: Callable[[RequestHandler], object] = authenticate,
+    host: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Service]:
     async def add(a: int, b: int) -> int:
         return a + b
@@ -162,7 +167,7 @@ async def serving(
         health=health,
         authenticate=authenticating,
     )
-    server = HttpServer(application, host="127.0.0.1", port=0)
+    server = HttpServer(application, host=host, port=0, tls=tls)
     await server.start()
     try:
         yield Service(server, application, marks)
@@ -461,9 +466,21 @@ async def test_a_client_that_asks_before_it_sends_is_told_at_once() -> None:
         assert (await client.ask(ADD)).json == FORTY_TWO
 
 
-async def test_a_client_that_sends_a_large_body_all_the_same_still_reads_the_answer() -> None:
+async def test_a_client_that_sends_a_large_body_all_the_same_can_send_it_and_reads_the_answer() -> None:
+    def send_all_then_read(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+            connection.sendall(post(b"x" * (6 * 1024 * 1024)))
+            return connection.recv(65536)
+
+    async with serving() as service:
+        assert (await asyncio.to_thread(send_all_then_read, service.server.port)).startswith(b"HTTP/1.1 413 ")
+
+
+async def test_a_refused_client_sees_the_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gemstone_events.rpc.http_refusal._LINGER_SECONDS", 1000)
     async with serving() as service, service.client() as client:
-        assert (await client.ask(post(b"x" * (3 * 1024 * 1024)))).status == 413
+        assert (await client.ask(post(b"", Content_Length="9999999"))).status == 413
+        assert await client.is_closed_by_server()
 
 
 async def test_a_body_of_exactly_the_limit_is_taken() -> None:
@@ -792,6 +809,7 @@ async def test_stopping_takes_no_connection_any_more_and_can_be_done_twice() -> 
 async def test_stopping_closes_idle_connections_at_once() -> None:
     async with serving() as service, service.client() as used, service.client() as unused:
         assert (await used.ask(post())).status == 200
+        assert (await used.ask(get("/health/live"))).status == 200
         async with asyncio.timeout(PATIENCE):
             assert await service.server.stop(1000)
         assert await used.is_closed_by_server()
@@ -883,19 +901,73 @@ async def test_calls_that_outlast_the_deadline_of_the_stop_are_cancelled(caplog:
         assert "1 HTTP requests were not finished" in caplog.text
 
 
-async def test_a_large_answer_is_written_to_its_end_before_the_connection_is_closed() -> None:
-    async def large() -> str:
-        return "x" * 3_000_000
+class LargePage(GemstoneCustomHandler):
+    """More than fits into the buffers between server and client."""
 
-    async with serving(Method("large", large)) as service, service.client() as client:
-        await client.send(post(call("large")))
+    size = 30_000_000
+
+    def get(self) -> None:
+        self.write(b"x" * self.size)
+
+
+async def test_a_large_answer_is_written_to_its_end_before_the_connection_is_closed() -> None:
+    pages = WebPages(extra_handlers=[("/large", LargePage)])
+    async with serving(pages=pages) as service, service.client() as client:
+        await client.send(get("/large"))
         async with asyncio.timeout(PATIENCE):
             await client.reader.readuntil(b"\r\n\r\n")
             stopping = asyncio.create_task(service.server.stop(1000))
+            await until(lambda: not _accepts(service.server.port))
             body = await client.reader.read()
             assert await stopping
 
-        assert len(json.loads(body)["result"]) == 3_000_000
+        assert len(body) == LargePage.size
+
+
+async def test_a_client_that_left_in_the_middle_of_a_request_does_not_hold_up_the_stop() -> None:
+    async with serving() as service:
+        async with service.client() as client:
+            await client.send(post()[:-5])
+            await until(lambda: len(service.application.in_flight) == 1)
+        async with asyncio.timeout(PATIENCE):
+            assert await service.server.stop(1000)
+
+
+async def test_a_server_on_localhost_listens_on_all_its_addresses_at_one_port() -> None:
+    async with serving(host="localhost") as service:
+        addresses = {str(found[4][0]) for found in socket.getaddrinfo("localhost", None)}
+        for address in filter(_is_of_this_machine, addresses):
+            reader, writer = await asyncio.open_connection(address, service.server.port)
+            assert (await Client(reader, writer).ask(post())).json == FORTY_TWO
+            writer.close()
+            await writer.wait_closed()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl command is not installed")
+    pem = tmp_path / "server.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(pem), "-out", str(tmp_path / "certificate")]
+    subprocess.run(command, check=True, capture_output=True)
+    pem.write_text(pem.read_text() + (tmp_path / "certificate").read_text())
+    return pem
+
+
+async def test_calls_and_refusals_are_answered_over_tls(certificate: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    trusting = ssl.create_default_context(cafile=certificate)
+    async with serving(tls=context) as service:
+        for raw, status in ((post(), 200), (post(b"", Content_Length="9999999"), 413), (get("/health/live"), 200)):
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", service.server.port, ssl=trusting, server_hostname="localhost"
+            )
+            assert (await Client(reader, writer).ask(raw)).status == status
+            writer.close()
+            with suppress(ConnectionError, ssl.SSLError):
+                await writer.wait_closed()
 
 
 async def test_access_is_logged_where_somebody_listens(caplog: pytest.LogCaptureFixture) -> None:
@@ -913,6 +985,14 @@ async def test_access_is_logged_where_somebody_listens(caplog: pytest.LogCapture
 def _accepts(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _is_of_this_machine(address: str) -> bool:
+    try:
+        socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET).close()
     except OSError:
         return False
     return True

@@ -1,0 +1,207 @@
+"""``gemstone dead-letters``, ``transports`` and ``doctor``, as people run them."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli_process import Gemstone, Running, eventually, fails, start_shop
+
+
+@pytest.fixture
+def gemstone(tmp_path: Path) -> Iterator[Gemstone]:
+    """The command, in a folder with the service ``shop``."""
+    with Gemstone(tmp_path) as made:
+        yield made
+
+
+def levels(findings: list[dict[str, str]], text: str) -> list[str]:
+    """Return how bad the findings that hold ``text`` are."""
+    return [finding["level"] for finding in findings if re.search(text, f"{finding['subject']}: {finding['detail']}")]
+
+
+def bury(gemstone: Gemstone, count: int) -> Running:
+    """Start the service and have it give up ``count`` events."""
+    shop, _ = start_shop(gemstone)
+    for number in range(count):
+        gemstone("emit", "order.broken", f"number={number}")
+    eventually(lambda: re.search("gave up.*\n.*" * count, "\n".join(shop.lines) + "\n"), lambda: f"{shop.lines}")
+    return shop
+
+
+# dead-letters
+
+
+def test_dead_letters_are_listed_shown_redriven_and_purged(gemstone: Gemstone) -> None:
+    shop = bury(gemstone, 2)
+    letters = json.loads(gemstone("dead-letters", "list", "--json")[0])
+    assert [(letter["event"], letter["reason"], letter["attempts"]) for letter in letters] == [
+        ("order.broken", "exhausted", 1)
+    ] * 2
+    table = gemstone("dead-letters", "list")[0].splitlines()
+    assert table[0].split()[:3] == ["ID", "DIED", "EVENT"]
+    assert table[1].startswith(letters[0]["id"])
+    assert table[1].rstrip().endswith("ValueError: there is no such order")
+
+    shown = gemstone("dead-letters", "show", letters[0]["id"])[0]
+    assert '"number": 1' in shown
+    assert "Traceback (most recent call last)" in shown
+    whole = json.loads(gemstone("dead-letters", "show", letters[0]["id"], "--json")[0])
+    assert (whole["message"]["data"], whole["message"]["source"]) == ({"number": 1}, "gemstone-cli")
+
+    seen = len(shop.lines)
+    assert gemstone("dead-letters", "redrive", letters[0]["id"]) == ("1 redriven\n", "")
+    shop.wait_for(f"gave up event {letters[0]['event_id']}", seen)
+    assert len(json.loads(gemstone("dead-letters", "list", "--json")[0])) == 2
+    assert gemstone("dead-letters", "redrive", "--all", "--event", "other.*", "--json") == (
+        '{"redriven":0,"found":0}\n',
+        "",
+    )
+
+    assert "nothing was deleted" in gemstone("dead-letters", "purge", "--all", stdin="n\n", status=1)[1]
+    assert gemstone("dead-letters", "purge", letters[1]["id"], "--yes") == ("1 purged\n", "")
+    assert gemstone("dead-letters", "purge", "--all", "--event=order.#", stdin="y\n")[0] == "1 purged\n"
+    assert gemstone("dead-letters", "list") == ("no dead letters\n", "")
+
+
+def test_an_unknown_dead_letter_stops_the_whole_command(gemstone: Gemstone) -> None:
+    bury(gemstone, 1)
+    letter = json.loads(gemstone("dead-letters", "list", "--json")[0])[0]["id"]
+    assert "there is no dead letter 'x'" in fails(gemstone, "dead-letters", "purge", letter, "x", "--yes")
+    assert "there is no dead letter 'x'" in fails(gemstone, "dead-letters", "show", "x")
+    assert len(json.loads(gemstone("dead-letters", "list", "--json")[0])) == 1
+
+
+def test_the_store_is_chosen_where_it_is_clear_and_asked_for_where_not(gemstone: Gemstone) -> None:
+    assert "there is no store in .gemstone/" in fails(gemstone, "dead-letters", "list")
+    start_shop(gemstone)
+    gemstone("dead-letters", "list")
+    gemstone("run", "nowhere", status=1)
+    gemstone.write("other.py", (gemstone.folder / "shop.py").read_text().replace('"shop"', '"other"'))
+    gemstone.start("run", "other").wait_for("other is ready")
+    error = fails(gemstone, "dead-letters", "list", status=2)
+    assert error.endswith("there are 2 stores in .gemstone/: choose one with --service NAME (other, shop)")
+    gemstone("dead-letters", "list", "--service", "shop")
+    gemstone("dead-letters", "list", "--store", "sqlite:///.gemstone/other.db")
+    assert "there is no store .gemstone/third.db" in fails(gemstone, "dead-letters", "list", "--service", "third")
+
+
+def test_a_file_that_is_no_store_is_refused_and_left_as_it_is(gemstone: Gemstone) -> None:
+    before = (gemstone.folder / "shop.py").read_bytes()
+    error = fails(gemstone, "dead-letters", "list", "--store", "sqlite:///shop.py")
+    assert "shop.py" in error
+    fails(gemstone, "tail", "--store", "sqlite:///shop.py")
+    assert (gemstone.folder / "shop.py").read_bytes() == before
+    gemstone("emit", "a.b")
+    assert fails(gemstone, "dead-letters", "list", "--store", "sqlite:///.gemstone/bus.db")
+
+
+# transports
+
+
+def test_transports_shows_what_each_can_keep_and_third_parties_too(gemstone: Gemstone) -> None:
+    folder = gemstone.folder / "pigeons-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: pigeons\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[gemstone_events.transports]\ncarrier-pigeon = pigeons:open_url\n")
+    found = json.loads(gemstone("transports", "--json")[0])
+    assert found["transports"]["sqlite"] == {
+        "durable": True,
+        "across_processes": True,
+        "across_machines": False,
+        "work_queues": True,
+        "redelivers": True,
+    }
+    assert found["transports"]["memory"]["across_processes"] is False
+    assert found["transports"]["amqps"]["across_machines"] is True
+    assert found["stores"] == {**found["stores"], "memory": {"durable": False}, "sqlite": {"durable": True}}
+    assert "No module named 'pigeons'" in found["transports"]["carrier-pigeon"]["error"]
+    table = gemstone("transports")[0]
+    assert re.search(r"(?m)^sqlite: +yes +yes +no +yes +yes", table)
+    assert re.search(r"(?m)^carrier-pigeon: .* cannot be used: ", table)
+    assert "carrier-pigeon" in fails(gemstone, "emit", "a.b", "--transport", "carrier-pigeon://loft")
+    assert not (gemstone.folder / ".gemstone").exists()
+    assert not list(gemstone.folder.glob("*.db"))
+
+
+# doctor
+
+
+def test_a_healthy_service_has_no_problem(gemstone: Gemstone) -> None:
+    bury(gemstone, 1)
+    report = json.loads(gemstone("doctor", "shop:Shop", "--json")[0])
+    findings = report["findings"]
+    assert report["ok"] is True
+    assert not levels(findings, "nowhere")
+    assert levels(findings, "^Python: 3") == levels(findings, "^SQLite: 3") == levels(findings, "^tornado: ") == ["ok"]
+    assert levels(findings, "^shop: declared well: 2 event handlers, 4 methods") == ["ok"]
+    assert levels(findings, "bus.db: reachable in") == levels(findings, "shop.db: opened, and intact") == ["ok"]
+    assert levels(findings, "GiB free") == levels(findings, "no retries wait") == ["ok"]
+    assert levels(findings, "dead letters: 1") == ["warning"]
+    assert levels(findings, "relay to sqlite:///.gemstone/bus.db has published everything") == ["ok"]
+    table = gemstone("doctor")[0]
+    assert re.search(r"(?m)^WARNING +sqlite:///.gemstone/shop.db +dead letters: 1 -> see 'gemstone dead-letters", table)
+
+
+def test_doctor_creates_nothing(gemstone: Gemstone) -> None:
+    printed, _ = gemstone("doctor", "shop.py")
+    assert "does not exist yet" in printed
+    assert not (gemstone.folder / ".gemstone").exists()
+
+
+def test_events_that_wait_for_a_broker_are_a_relay_behind(gemstone: Gemstone) -> None:
+    broker = "amqp://me:secret@127.0.0.1:1//"
+    gemstone.write("gemstone.toml", f'event_transports = ["sqlite:///.gemstone/bus.db", "{broker}"]\n')
+    start_shop(gemstone)
+    gemstone("emit", "order.placed", "--transport=sqlite:///.gemstone/bus.db")
+    gemstone("tail", "--store=sqlite:///.gemstone/shop.db", "--from-start", "--limit=2")
+    printed, error = gemstone("doctor", "shop", "--json", status=1)
+    findings = json.loads(printed)["findings"]
+    assert levels(findings, r"127\.0\.0\.1:1.* cannot be used now") == ["problem"]
+    assert levels(findings, r"the relay to amqp://127\.0\.0\.1:1/%2F is 2 positions behind") == ["warning"]
+    assert "secret" not in printed + error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere"], "nowhere: there is no module"),
+        (["shop", "--store", "sqlite:///shop.py"], "shop.py"),
+        (["shop", "--store", "stone://tablet"], "no store answers to"),
+        (["--transport", "amqp://127.0.0.1:1//"], "cannot be used now"),
+        (["--transport", "sqlite:///shop.py"], "not an intact SQLite database"),
+        (["open.py"], "would be open to anybody"),
+        (["clash.py"], "declared wrongly|disagree on concurrency"),
+    ],
+)
+def test_what_is_wrong_is_a_problem_and_status_1(gemstone: Gemstone, arguments: list[str], says: str) -> None:
+    service = "from gemstone_events import MicroService, event_handler\nclass S(MicroService):\n    name = 's'\n"
+    gemstone.write("open.py", f"{service}    host = '0.0.0.0'\n")
+    handlers = "    @event_handler('a.b')\n    def a(self, b): ...\n    @event_handler('a.b', concurrency=1)\n    def c(self, b): ...\n"
+    gemstone.write("clash.py", service + handlers)
+    report = json.loads(gemstone("doctor", *arguments, "--json", status=1)[0])
+    assert report["ok"] is False
+    problems = [finding for finding in report["findings"] if finding["level"] == "problem"]
+    assert len(problems) == 1
+    assert levels(problems, says) == ["problem"]
+    assert problems[0]["remedy"]
+
+
+def test_a_broken_configuration_file_is_a_problem(gemstone: Gemstone) -> None:
+    gemstone.write("gemstone.toml", "port = ")
+    findings = json.loads(gemstone("doctor", "--json", status=1)[0])["findings"]
+    assert levels(findings, "gemstone.toml is not TOML") == ["problem"]
+
+
+def test_a_rabbitmq_broker_is_reachable_or_its_refusal_is_a_problem(gemstone: Gemstone, rabbitmq_url: str) -> None:
+    printed, _ = gemstone("doctor", "--transport", rabbitmq_url, "--json")
+    assert levels(json.loads(printed)["findings"], r"amqp://guest:\*\*\*@.*: reachable in") == ["ok"]
+    printed, _ = gemstone(
+        "doctor", "--transport", rabbitmq_url.replace("guest:guest", "guest:wrong"), "--json", status=1
+    )
+    problems = [finding for finding in json.loads(printed)["findings"] if finding["level"] == "problem"]
+    assert len(problems) == 1
+    assert "password" in problems[0]["remedy"]
+    assert "guest:wrong" not in printed
