@@ -18,15 +18,15 @@ _KNOWN = frozenset((*_REQUIRED, *_OPTIONAL, "time", "datacontenttype"))
 
 
 def encode(event: Event, *, broadcast: bool = True, max_body: int = MAX_BODY_BYTES) -> Message:
-    """Turn an event into a message.
+    """Turn an event into a message that ``decode`` takes.
 
     Raises:
-        InvalidEventError: the body is not strict JSON or longer than ``max_body`` bytes.
+        InvalidEventError: the body is not strict JSON or longer than ``max_body`` bytes, or an attribute cannot travel.
         InvalidNameError: the event's type is not a valid name.
     """
     check_name("event name", event.type)
     try:
-        body = strict_json.dumps(event.data)
+        body = strict_json.dumps(event.data, strict_json.DEFAULT_MAX_DEPTH)
     except ValueError as error:
         raise InvalidEventError(f"the body of {event.type!r} is not strict JSON: {error}") from None
     if len(body) > max_body:
@@ -46,7 +46,13 @@ def encode(event: Event, *, broadcast: bool = True, max_body: int = MAX_BODY_BYT
         value = getattr(event, name)
         if value is not None:
             attributes[name] = value
-    attributes.update(event.extensions)
+    if event.extensions:
+        if clashing := sorted(event.extensions.keys() & _KNOWN):
+            raise InvalidEventError(f"extensions may not replace the attributes {', '.join(clashing)}")
+        attributes.update(event.extensions)
+    if max(map(len, attributes.values())) > MAX_ATTRIBUTE_BYTES:
+        longest = max(attributes, key=lambda name: len(attributes[name]))
+        raise InvalidEventError(f"the attribute {longest} is longer than {MAX_ATTRIBUTE_BYTES} characters")
     return Message(attributes, body, broadcast)
 
 

@@ -1,7 +1,7 @@
 """JSON without the leniencies of ``json``: what is read here can be written again, by any program.
 
-Refused both ways: NaN and infinities, integers beyond 64 bits, lone surrogates. Refused on reading as well: repeated
-keys, nesting deeper than a limit, bytes that are not UTF-8 (RFC 8259, sections 4, 6 and 8.1; RFC 7493, I-JSON).
+Refused both ways: NaN and infinities, integers beyond 64 bits, lone surrogates, nesting deeper than a limit. Refused on
+reading as well: repeated keys, bytes that are not UTF-8 (RFC 8259, sections 4, 6 and 8.1; RFC 7493, I-JSON).
 """
 
 import json
@@ -17,9 +17,7 @@ _MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
 # Only text that looks like one of these can hold an integer beyond 64 bits, a float beyond its range or a lone
 # surrogate; everything else takes the fast path. A false alarm costs time, never correctness. Searching a translated
 # copy is many times faster than a regular expression.
-_SHAPE = bytes(
-    ord("1") if byte in b"0123456789" else ord("e") if byte in b"eE" else ord(" ") for byte in range(256)
-)
+_SHAPE = bytes(ord("1") if byte in b"0123456789" else ord("e") if byte in b"eE" else ord(" ") for byte in range(256))
 _MANY_DIGITS, _LARGE_EXPONENT, _ESCAPE = b"1" * 19, b"1e111", b"\\u"
 # A whole string, or one bracket. Possessive, so that no input makes it look at a byte twice.
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
@@ -49,8 +47,12 @@ def loads(raw: bytes, max_depth: int = DEFAULT_MAX_DEPTH) -> JsonValue:
     return value
 
 
-def dumps(value: object) -> bytes:
-    """Write a value as compact UTF-8 JSON.
+def dumps(value: object, max_depth: int | None = None) -> bytes:
+    """Write a value as compact UTF-8 JSON. Keys that are numbers are written as text, as ``json`` does.
+
+    Args:
+        value: what to write.
+        max_depth: how many levels it may be nested; None for as many as Python can write.
 
     Raises:
         ValueError: it holds something that JSON cannot carry; the message names it.
@@ -63,6 +65,8 @@ def dumps(value: object) -> bytes:
         raise ValueError("nested too deeply") from None
     except TypeError as error:
         raise ValueError(str(error)) from None
+    if max_depth is not None and raw.count(b"[") + raw.count(b"{") > max_depth:
+        _check_depth(raw, max_depth)
     if _MANY_DIGITS in raw.translate(_SHAPE):
         try:
             _CAREFUL.decode(raw.decode())

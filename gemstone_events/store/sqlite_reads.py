@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import apsw
 
@@ -33,6 +34,11 @@ _DEAD_LETTERS_OF_TYPES = f"""
 _DEAD_LETTER = f"{_DEAD_LETTERS} WHERE id = ?"
 
 
+def rows_of(connection: apsw.Connection, sql: str, parameters: tuple[str | int, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return all rows of a query on the store's tables, which are STRICT: the schema says what the columns hold."""
+    return connection.execute(sql, parameters).fetchall()
+
+
 def make_message(mode: str, attributes: str, body: bytes) -> Message:
     """Return the message that is stored in these columns."""
     return Message(json.loads(attributes), body, mode == "broadcast")
@@ -42,7 +48,7 @@ def read_emitted(connection: apsw.Connection, after: int, limit: int) -> list[Re
     """Return the emitted messages above ``after``, in order, at most ``limit``."""
     return [
         Recorded(position, make_message(mode, attributes, data.encode() if isinstance(data, str) else data))
-        for position, mode, attributes, data in connection.execute(_READ_EMITTED, (after, limit)).fetchall()
+        for position, mode, attributes, data in rows_of(connection, _READ_EMITTED, (after, limit))
     ]
 
 
@@ -55,7 +61,7 @@ def last_position(connection: apsw.Connection) -> int:
 def find_settled(connection: apsw.Connection, keys: Sequence[InboxKey]) -> set[InboxKey]:
     """Return those keys that are in the inbox or have a retry."""
     wanted = json.dumps([(key_text(consumer), key_text(event_id)) for consumer, event_id in keys], ensure_ascii=False)
-    return {keys[index] for (index,) in connection.execute(_FIND_SETTLED, (wanted,)).fetchall()}
+    return {keys[index] for (index,) in rows_of(connection, _FIND_SETTLED, (wanted,))}
 
 
 def seconds_to_next_retry(connection: apsw.Connection, consumers: Sequence[str]) -> float | None:
@@ -66,7 +72,7 @@ def seconds_to_next_retry(connection: apsw.Connection, consumers: Sequence[str])
 
 def checkpoints(connection: apsw.Connection) -> dict[str, int]:
     """Return all checkpoints."""
-    return dict(connection.execute("SELECT name, position FROM gemstone_checkpoints").fetchall())
+    return dict(rows_of(connection, "SELECT name, position FROM gemstone_checkpoints"))
 
 
 def checkpoint(connection: apsw.Connection, name: str) -> int | None:
@@ -79,16 +85,16 @@ def checkpoint(connection: apsw.Connection, name: str) -> int | None:
 def list_dead_letters(connection: apsw.Connection, limit: int, pattern: str) -> list[DeadLetter]:
     """Return the newest dead letters whose type matches ``pattern``; ``#`` takes those without a type as well."""
     if pattern == "#":
-        return [_letter(*row) for row in connection.execute(_NEWEST_DEAD_LETTERS, (limit,)).fetchall()]
-    known = connection.execute("SELECT DISTINCT type FROM gemstone_dead_letters").fetchall()
+        return [_letter(*row) for row in rows_of(connection, _NEWEST_DEAD_LETTERS, (limit,))]
+    known = rows_of(connection, "SELECT DISTINCT type FROM gemstone_dead_letters")
     wanted = [kind for (kind,) in known if kind and matches(pattern, kind)]
-    rows = connection.execute(_DEAD_LETTERS_OF_TYPES, (texts(wanted), limit)).fetchall()
+    rows = rows_of(connection, _DEAD_LETTERS_OF_TYPES, (texts(wanted), limit))
     return [_letter(*row) for row in rows]
 
 
 def get_dead_letter(connection: apsw.Connection, letter_id: str) -> DeadLetter | None:
     """Return one dead letter, or None."""
-    rows = connection.execute(_DEAD_LETTER, (key_text(letter_id),)).fetchall()
+    rows = rows_of(connection, _DEAD_LETTER, (key_text(letter_id),))
     return _letter(*rows[0]) if rows else None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import apsw
 
 from gemstone_events.store.port import InboxKey, Retry
-from gemstone_events.store.sqlite_reads import make_message, texts
+from gemstone_events.store.sqlite_reads import make_message, rows_of, texts
 from gemstone_events.store.sqlite_transaction import Transaction
 from gemstone_events.store.sqlite_units import key_text
 
@@ -46,7 +46,7 @@ def claim_retries(
 ) -> list[Retry]:
     """Take up to ``limit`` due retries for ``lease`` seconds, the longest due first."""
     with Transaction(connection):
-        rows = connection.execute(_DUE_RETRIES, (texts(consumers), limit)).fetchall()
+        rows = rows_of(connection, _DUE_RETRIES, (texts(consumers), limit))
         if rows:
             connection.execute(_CLAIM, (key_text(owner), lease, json.dumps([row[0] for row in rows])))
     return [

@@ -30,7 +30,7 @@ def test_an_event_emitted_by_hand_is_handled_and_seen_by_every_tail(gemstone: Ge
     assert emitted["type"] == "order.placed"
     for tail in tails:
         assert tail.status() == 0
-        order, invoice = (json.loads(line) for line in tail.lines[1:])
+        order, invoice = (json.loads(line) for line in tail.lines if line.startswith("{"))
         assert (order["id"], order["source"], order["data"]) == (
             emitted["id"],
             "gemstone-cli",
@@ -64,7 +64,7 @@ def test_work_waits_in_its_queue_and_a_tail_does_not_see_it(gemstone: Gemstone) 
     gemstone("emit", "order.placed", "7", "--work")
     gemstone("emit", "last.one", "-", stdin='{"a": [true]}')
     assert tail.status() == 0
-    assert tail.lines[1].endswith('last.one  gemstone-cli  {"a":[true]}')
+    assert tail.lines[-1].endswith('last.one  gemstone-cli  {"a":[true]}')
     start_shop(gemstone)
     gemstone("tail", "--store=sqlite:///.gemstone/shop.db", "--from-start", "--limit=2")
 
@@ -75,7 +75,7 @@ def test_a_signal_ends_a_tail_well(gemstone: Gemstone, number: signal.Signals) -
     tail.wait_for("watching")
     tail.signal(number)
     assert tail.status() == 0
-    assert len(tail.lines) == 1
+    assert tail.lines[-1].startswith("watching")
 
 
 def test_a_tail_that_saw_too_little_in_time_says_so(gemstone: Gemstone) -> None:

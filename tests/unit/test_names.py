@@ -26,8 +26,8 @@ NO_NAMES = [
     "a.#",
     "é",
     "a\x00b",
-    "٣",
-    "ａ",
+    "\u0663",
+    "\uff41",
     "a" * (MAX_NAME_BYTES + 1),
 ]
 PATTERNS = [*NAMES, "*", "#", "*.placed", "order.*", "order.#", "#.placed", "*.#.*", "#.#", "a.*.b.#.c"]

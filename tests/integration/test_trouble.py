@@ -1,0 +1,144 @@
+"""What a service does when its store or its broker is in trouble: it waits, loses nothing and does nothing twice."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import pytest
+
+from gemstone_events import MicroService, RetryPolicy, event_handler
+from gemstone_events.errors import (
+    ServiceConfigurationError,
+    StoreFullError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    TransportRefusedError,
+    UnknownSchemeError,
+)
+from gemstone_events.event import new_id
+from gemstone_events.store.memory import MemoryStore
+from gemstone_events.store.sqlite import SqliteStore
+
+
+async def until(condition: Callable[[], object], deadline: float = 10.0) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + deadline
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        await asyncio.sleep(0.005)
+
+
+class Sink(MicroService):
+    name = "sink"
+    port = None
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__(**settings)
+        self.got: list[object] = []
+
+    @event_handler("a", retry=RetryPolicy(attempts=1))
+    async def take(self, body):
+        self.got.append(body)
+
+
+class FailingStore(MemoryStore):
+    """A store whose commits of inbox marks fail while ``trouble`` is set."""
+
+    trouble: Exception | None = None
+    failures = 0
+
+    async def commit(self, changes):
+        """Fail, or do as usual."""
+        if self.trouble is not None and changes.handled:
+            self.failures += 1
+            raise self.trouble
+        await super().commit(changes)
+
+
+@pytest.mark.parametrize("trouble", [StoreFullError("the disk is full"), StoreUnavailableError("locked")])
+async def test_an_outcome_waits_for_the_store_and_the_handler_does_not_run_again(trouble):
+    store = FailingStore()
+    store.trouble = trouble
+    address = f"memory://{new_id()}"
+    async with Sink(event_transports=[address], event_store=store) as sink:
+        await sink.emit_event("a", 1)
+        await until(lambda: store.failures >= 3)
+        store.trouble = None
+        await until(lambda: not sink._messaging.subscribers[0]._open)
+        assert sink.got == [1]
+        assert await store.list_dead_letters() == []
+
+
+async def test_a_full_store_refuses_what_is_emitted_and_says_so(tmp_path):
+    store = SqliteStore(str(tmp_path / "small.db"), max_pages=60)
+    async with Sink(event_transports=[], event_store=store) as sink:
+        stored = 0
+        with pytest.raises(StoreFullError):
+            while True:
+                await sink.emit_event("b", "x" * 5000)
+                stored += 1
+        assert stored > 3
+        assert len(await store.read_emitted(0, 1000)) == stored
+
+
+async def test_a_file_that_is_no_database_is_refused_at_start_up(tmp_path):
+    (tmp_path / "sink.db").write_bytes(b"this is no database, but a letter to somebody" * 100)
+    with pytest.raises(StoreRefusedError, match=r"sink\.db"):
+        async with Sink(data_dir=tmp_path):
+            pass
+
+
+async def test_a_bus_that_is_no_database_is_refused_at_start_up(tmp_path):
+    (tmp_path / "bus.db").write_bytes(b"this is no database, but a letter to somebody" * 100)
+    with pytest.raises(TransportRefusedError, match=r"bus\.db"):
+        async with Sink(data_dir=tmp_path):
+            pass
+
+
+@pytest.mark.parametrize("settings", [{"event_transports": ["kafka://x"]}, {"event_store": "mongodb://x"}])
+async def test_an_unknown_scheme_is_refused_with_those_that_are_known(settings, tmp_path):
+    with pytest.raises(UnknownSchemeError, match="installed are .*sqlite"):
+        async with Sink(data_dir=tmp_path, **settings):
+            pass
+
+
+async def test_two_services_on_one_port_are_told_so(tmp_path):
+    async with Sink(port=0, data_dir=tmp_path) as first:
+        with pytest.raises(ServiceConfigurationError, match=str(first.bound_port)):
+            async with Sink(port=first.bound_port, data_dir=tmp_path):
+                pass
+
+
+async def test_a_service_that_anybody_could_call_refuses_to_listen_beyond_loopback(tmp_path):
+    with pytest.raises(ServiceConfigurationError, match="authenticate_request"):
+        async with Sink(port=0, host="0.0.0.0", data_dir=tmp_path):
+            pass
+
+
+async def test_a_data_folder_that_cannot_be_is_refused_at_start_up(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreRefusedError):
+        async with Sink(data_dir=tmp_path / "file"):
+            pass
+
+
+async def test_services_work_over_rabbitmq_through_a_restart_of_the_broker(rabbitmq_node, namespace):
+    settings = {"event_transports": [rabbitmq_node.url], "event_store": "memory:", "namespace": namespace}
+    sink = Sink(**settings)
+    async with sink:
+        await sink.emit_event("a", 1)
+        await until(lambda: sink.got == [1], 20)
+        await asyncio.to_thread(rabbitmq_node.stop)
+        await sink.emit_event("a", 2)
+        await until(lambda: not sink._readiness().ok, 20)
+        await asyncio.to_thread(rabbitmq_node.start)
+        await until(lambda: sorted(sink.got) == [1, 2], 60)
+        await until(lambda: sink._readiness().ok, 60)
+
+
+async def test_wrong_credentials_are_refused_at_start_up_without_showing_them(rabbitmq_url, tmp_path):
+    url = rabbitmq_url.replace("guest:guest", "guest:wrong-secret")
+    with pytest.raises(TransportRefusedError) as refused:
+        async with Sink(data_dir=tmp_path, event_transports=[url]):
+            pass
+    assert "wrong-secret" not in str(refused.value)

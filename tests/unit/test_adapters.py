@@ -1,0 +1,83 @@
+"""URLs: which adapter answers, and what may be shown of them."""
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from gemstone_events import adapters
+from gemstone_events.adapters import STORES, TRANSPORTS, make_store, make_transport, mask, schemes
+from gemstone_events.errors import ServiceConfigurationError, UnknownSchemeError
+from gemstone_events.transport import TransportSettings
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("amqp://user:secret@host:5672//", "amqp://user:***@host:5672//"),
+        ("amqp://:secret@host", "amqp://:***@host"),
+        ("amqp://user@host//", "amqp://user@host//"),
+        ("amqp://user:@host", "amqp://user:***@host"),
+        ("amqp://us%3Aer:se%40cret@host/v", "amqp://us%3Aer:***@host/v"),
+        ("redis://:pass:word@[::1]:6379/0", "redis://:***@[::1]:6379/0"),
+        ("sqlite:///.gemstone/bus.db", "sqlite:///.gemstone/bus.db"),
+        ("memory://", "memory://"),
+        ("memory:", "memory:"),
+        ("http://host:80/path:with@signs", "http://host:80/path:with@signs"),
+        ("amqp://a:secret1@h1, amqp://b:secret2@h2", "amqp://a:***@h1, amqp://b:***@h2"),
+        ("", ""),
+    ],
+)
+def test_a_shown_url_has_no_password(url: str, shown: str) -> None:
+    assert mask(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url", ["amqp://user:p@ss@host//", "amqp://user:a/b@host", "amqp://user:a#b?c@host//", "amqp://u:p w@h"]
+)
+def test_a_password_that_should_have_been_escaped_is_not_shown_either(url: str) -> None:
+    shown = mask(url)
+    assert "ss@" not in shown
+    assert "/b" not in shown
+    assert "#b" not in shown
+    assert "p w" not in shown
+
+
+def test_our_own_schemes_are_installed() -> None:
+    assert {"amqp", "amqps", "memory", "sqlite"} <= set(schemes(TRANSPORTS))
+    assert {"memory", "sqlite"} <= set(schemes(STORES))
+    assert list(schemes(TRANSPORTS)) == sorted(schemes(TRANSPORTS))
+
+
+@pytest.mark.parametrize("url", ["", "kafka://host", "sqlite", "AMQP//host", "://", "nats://user:secret@host"])
+def test_an_unknown_scheme_names_what_is_installed_and_no_password(url: str) -> None:
+    with pytest.raises(UnknownSchemeError, match=r"no transport answers to .*amqp:.*memory:.*sqlite:") as caught:
+        make_transport(url, TransportSettings())
+    assert "secret" not in str(caught.value)
+    with pytest.raises(UnknownSchemeError, match=r"no store answers to .*memory:.*sqlite:"):
+        make_store(url)
+
+
+def test_making_an_adapter_opens_nothing() -> None:
+    transport = make_transport("amqp://nobody:secret@127.0.0.1:1//", TransportSettings())
+    assert "secret" not in transport.address
+    assert make_store("memory:").durable is False
+
+
+def test_a_third_partys_adapter_is_found_like_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = schemes(TRANSPORTS)["memory"]
+    theirs = EntryPoint("carrier-pigeon", ours.value, TRANSPORTS)
+    monkeypatch.setattr(adapters, "entry_points", lambda *, group: [theirs] if group == TRANSPORTS else [])
+    assert list(schemes(TRANSPORTS)) == ["carrier-pigeon"]
+    with pytest.raises(UnknownSchemeError, match="installed are carrier-pigeon:"):
+        make_transport("amqp://host", TransportSettings())
+
+
+@pytest.mark.parametrize("broken", ["no_such_module:open_url", "gemstone_events.errors:open_url"])
+def test_an_adapter_that_cannot_be_loaded_is_an_error_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    monkeypatch.setattr(adapters, "entry_points", lambda *, group: [EntryPoint("pigeon", broken, group)])
+    with pytest.raises(ServiceConfigurationError, match=r"the transport for pigeon: .* cannot be loaded"):
+        make_transport("pigeon://loft", TransportSettings())
+    with pytest.raises(ServiceConfigurationError, match=r"the store for pigeon: .* cannot be loaded"):
+        make_store("pigeon://loft")
