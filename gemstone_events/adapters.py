@@ -41,8 +41,12 @@ def schemes(group: str) -> dict[str, EntryPoint]:
 
 
 def mask(url: str) -> str:
-    """Return a URL that is fit to be shown: without its password."""
-    return re.sub(r"(?<=://)([^:/?#\s]*):[^@/?#\s]*@", r"\1:***@", url)
+    """Return a URL, or a text with URLs, that is fit to be shown: without passwords.
+
+    Whatever stands between a colon and the last @ is taken for a password, because one that should have been escaped,
+    such as ``p@ss/word``, must not be shown either.
+    """
+    return re.sub(r"(?<=://)([^:@/?#\s]*):(?:(?!://)\S)*@", r"\1:***@", url)
 
 
 def _load(group: str, kind: str, url: str) -> object:

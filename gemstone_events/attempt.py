@@ -87,7 +87,7 @@ async def attempt(
             async with timeout:
                 deadlines.begin(timeout, lambda: timeout.reschedule(0))
                 await execution.run(handler.function, arguments, is_coroutine=handler.is_coroutine, executor=executor)
-    except TimeoutError as error:
+    except TimeoutError:
         if timeout.expired():
             error = TimeoutError(f"no outcome within {deadlines.seconds:g} seconds")
         return failed(turn, error, retry)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import TypeAlias, cast
 
-from gemstone_events.rpc.deadlines import Deadlines
+from gemstone_events.deadlines import Deadlines
 from gemstone_events.rpc.errors import (
     AccessDenied,
     DeadlineExceeded,

@@ -20,7 +20,7 @@ from tornado.httputil import (
 from tornado.log import access_log
 from tornado.web import Application, HTTPError
 
-from gemstone_events.rpc.deadlines import Deadlines
+from gemstone_events.deadlines import Deadlines
 from gemstone_events.rpc.dispatcher import CallContext, Dispatcher
 from gemstone_events.rpc.http_handlers import Authenticate, TornadoJsonRpcHandler
 from gemstone_events.rpc.http_refusal import Refusal

@@ -277,8 +277,9 @@ class BusThread:
         elif not self._bus.stay_alive():
             # The machine slept, or this process was stopped. Perhaps others were as well: they get until the next beat.
             self._register()
-        else:
-            self._bells.remove(self._bus.bury_the_dead())
+        elif dead := self._bus.bury_the_dead():
+            self._bells.remove(dead)
+            pass
 
     def _leave(self) -> None:
         if not self._file.is_open:

@@ -184,6 +184,7 @@ async def test_a_process_stopped_for_longer_than_its_lease_causes_duplicates_and
     sleeper = await bench.start("consume", "billing", "--prefetch", "10", "--hold")
     await publish(publisher, messages("order.placed", 10, prefix="before-"))
     await eventually(lambda: len(sleeper.lines()) == 10, "the claims")
+    await publisher.close()  # so that nobody but the other consumer can notice
     sleeper.signal(signal.SIGSTOP)
     recorder = Recorder()
     awake = await bench.consume(recorder, BILLING)
@@ -191,6 +192,7 @@ async def test_a_process_stopped_for_longer_than_its_lease_causes_duplicates_and
     sleeper.signal(signal.SIGCONT)
     sleeper.tell()
     assert await sleeper.hear() == "acked"
+    publisher = await bench.open()
     await publish(publisher, messages("order.placed", 50, prefix="after-"))
     await eventually(lambda: len(sleeper.lines()) + len(recorder.arrived) >= 70, "the rest")
     await awake.close()

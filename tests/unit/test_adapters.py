@@ -22,7 +22,8 @@ from gemstone_events.transport import TransportSettings
         ("sqlite:///.gemstone/bus.db", "sqlite:///.gemstone/bus.db"),
         ("memory://", "memory://"),
         ("memory:", "memory:"),
-        ("http://host:80/path:with@signs", "http://host:80/path:with@signs"),
+        ("http://host:80/path", "http://host:80/path"),
+        ("cannot reach amqp://host:5672 for a@b", "cannot reach amqp://host:5672 for a@b"),
         ("amqp://a:secret1@h1, amqp://b:secret2@h2", "amqp://a:***@h1, amqp://b:***@h2"),
         ("", ""),
     ],
@@ -31,15 +32,9 @@ def test_a_shown_url_has_no_password(url: str, shown: str) -> None:
     assert mask(url) == shown
 
 
-@pytest.mark.parametrize(
-    "url", ["amqp://user:p@ss@host//", "amqp://user:a/b@host", "amqp://user:a#b?c@host//", "amqp://u:p w@h"]
-)
-def test_a_password_that_should_have_been_escaped_is_not_shown_either(url: str) -> None:
-    shown = mask(url)
-    assert "ss@" not in shown
-    assert "/b" not in shown
-    assert "#b" not in shown
-    assert "p w" not in shown
+@pytest.mark.parametrize("password", ["p@ss", "a/b", "a#b?c", "a:b", "@", "[1]", "%"])
+def test_a_password_that_should_have_been_escaped_is_not_shown_either(password: str) -> None:
+    assert mask(f"amqp://user:{password}@host:5672//") == "amqp://user:***@host:5672//"
 
 
 def test_our_own_schemes_are_installed() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gemstone_events.rpc.deadlines import Deadlines
+from gemstone_events.deadlines import Deadlines
 
 
 async def test_what_is_not_ended_expires_in_the_order_of_its_beginning() -> None:
