@@ -28,8 +28,8 @@ from shop_bus import Bus, open_bus
 
 from gemstone_events.adapters import make_store
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "examples" / "shop"))
+SHOP = Path(__file__).parents[1] / "examples" / "shop"
+sys.path.insert(0, str(SHOP))
 
 from processes import CallFailedError, Effects, ServiceProcess, Shop, call  # found by the line above
 
@@ -104,7 +104,7 @@ class Chaos:
     async def _load(self, callers: int) -> None:
         loader = await asyncio.create_subprocess_exec(
             sys.executable,
-            str(HERE / "shop_loader.py"),
+            str(SHOP / "loader.py"),
             self._shop.orders.url,
             str(self._report.orders),
             f"--callers={callers}",

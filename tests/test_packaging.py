@@ -1,6 +1,9 @@
 """What is built and installed: the whole package, and nothing but the package."""
 
+import ast
+import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -134,3 +137,37 @@ def test_the_installed_command_shows_its_help(installed: Path, tmp_path: Path) -
 def test_the_installed_version_is_that_of_the_project(wheel: set[str]) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f"gemstone_events-{version}.dist-info/METADATA" in wheel
+
+
+def test_every_library_that_is_imported_is_a_declared_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    declared = {distribution_name(requirement) for group in groups for requirement in group}
+    # Contract suites and fixtures are for those who have pytest.
+    for_tests = {"pytest", "pytest-asyncio"}
+    owners = importlib.metadata.packages_distributions()
+    missing = {
+        f"{folder}/{name} imports {library}"
+        for folder in INSTALLED
+        for name in modules(ROOT / folder)
+        for library in imported(ROOT / folder / name) - set(sys.stdlib_module_names) - {"gemstone_events"}
+        if not declared & {distribution_name(owner) for owner in owners.get(library, [library])}
+        and not (name.startswith("testing/") and distribution_name(library) in for_tests)
+    }
+    assert missing == set()
+
+
+def distribution_name(requirement: str) -> str:
+    """The normalised name of a requirement or module (Python Packaging User Guide, "Names and normalization")."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[<>=!~;\[ ]", requirement)[0]).lower()
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level names of what a module imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found

@@ -2,7 +2,9 @@
 
 Any process may be killed at any point: what was confirmed is on the disk, what a dead process had claimed is delivered
 again to its group, and to nobody else, when its lease of five seconds runs out. An instance that was suspended for
-longer than its lease misses what its ``per_instance`` subscriptions would have got in the meantime.
+longer than its lease misses what its ``per_instance`` subscriptions would have got in the meantime. One that is
+suspended in the fraction of a millisecond in which it writes holds up everybody until it goes on or is killed; the
+status then says that the file is locked.
 """
 
 import asyncio

@@ -41,9 +41,11 @@ class Bells:
         return rung
 
     def hang(self, instance: int) -> None:
-        """Put up the bell of this instance, if the file system allows it."""
-        self.take_down()
+        """Put up the bell of this instance, if it does not hang already and the file system allows it."""
         path = self._bell(instance)
+        if self._own is not None and self._own_instance == instance and path.exists():
+            return
+        self.take_down()
         try:
             path.unlink(missing_ok=True)  # of an instance of an earlier file at the same path
             os.mkfifo(path, 0o600)

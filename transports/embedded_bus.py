@@ -87,12 +87,14 @@ class Bus:
             db.executemany("INSERT INTO deliveries (queue, attributes, body) VALUES (?, ?, ?)", placed)
         return self._topology.consumers(touched)
 
-    def register(self, subscriptions: Sequence[Subscription], unsettled: Collection[int]) -> list[int]:
+    def register(self, subscriptions: Sequence[Subscription], in_hand: Collection[int]) -> list[int]:
         """Declare the subscriptions' queues, become their consumer and return the queues' ids, in the same order.
 
-        It also brings an instance back that the others took for dead: under its old id, and with the claims that
-        nobody else took over in the meantime.
+        It also brings an instance back that the others took for dead: under its old id, and with the claims on what it
+        has ``in_hand`` that nobody else took over in the meantime. Claims on anything else are of a transaction whose
+        outcome never became known, and are given back.
         """
+        held = json.dumps(list(in_hand))
         with self._transaction(durable=True) as db:
             instance = db.execute(
                 "INSERT INTO instances (id, client, process, expires_at) VALUES (?, ?, ?, unixepoch('subsec') + ?) "
@@ -105,7 +107,12 @@ class Bus:
             db.executemany("INSERT INTO consumers (queue, instance) VALUES (?, ?) ON CONFLICT DO NOTHING", consumers)
             db.execute(
                 "UPDATE claims SET instance = ? WHERE instance IS NULL AND delivery IN (SELECT value FROM json_each(?))",
-                (instance, json.dumps(list(unsettled))),
+                (instance, held),
+            )
+            db.execute(
+                "UPDATE claims SET instance = NULL "
+                "WHERE instance = ? AND delivery NOT IN (SELECT value FROM json_each(?))",
+                (instance, held),
             )
             self._refresh(db)
         self.instance = instance

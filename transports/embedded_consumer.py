@@ -80,7 +80,7 @@ class BusConsumer:
     def register(self) -> None:
         """Declare the queues and consume from them, again if need be."""
         subscriptions = () if self.is_stopped else self._subscriptions
-        self._queues = self._bus.register(subscriptions, self._unsettled)
+        self._queues = self._bus.register(subscriptions, [*self._unsettled, *self._acked])
         self.is_registered = True
 
     def forget(self) -> None:

@@ -149,12 +149,16 @@ class BusThread:
             self._post(finish, self._closing.future)
 
     def _turn(self) -> None:
-        rung = self._bells.wait(self._time_to_wait())
+        if self._bells.wait(self._time_to_wait()):
+            self._look = True
+        if self._loop.is_closed():  # and nobody closed the transport: let others have what it holds
+            self._is_ending = True
+            return
         self._take_calls()
         if not self._file.is_open and self._opening.is_due:
             self._open()
         self._publish()
-        self._attempt(self._consuming, lambda: self._consume(rung))
+        self._attempt(self._consuming, self._consume)
         self._attempt(self._consuming, self._beat)
         self._report()
 
@@ -164,7 +168,7 @@ class BusThread:
         if self._publisher.is_waiting:
             return 0.0
         now = time.monotonic()
-        waits = [self._next_beat - now]
+        waits = [max(self._next_beat - now, self._consuming.seconds_left)]
         if self._publishing.error is not None:
             waits.append(self._publishing.seconds_left)
         consumer = self._consumer
@@ -246,17 +250,17 @@ class BusThread:
             if self._bus.instance is not None:
                 self._bells.hang(self._bus.instance)
 
-    def _consume(self, rung: bool) -> None:
+    def _consume(self) -> None:
         consumer = self._consumer
         if consumer is None:
             return
         if not consumer.is_registered:
             self._register()
-        if not rung and not self._look:
+        if not self._look:
             version = self._bus.data_version()
             self._look = version != self._data_version
             self._data_version = version
-        if rung or self._look or consumer.has_settled:
+        if self._look or consumer.has_settled:
             parcels, others = consumer.exchange()
             self._look = False
             self._bells.ring(others - {self._bus.instance})
@@ -265,21 +269,23 @@ class BusThread:
                 self._post(hand_out, consumer.receive, parcels)
 
     def _beat(self) -> None:
-        """Keep the lease, and notice whose lease ran out, that the file was replaced or that the loop is gone."""
+        """Keep the lease, notice whose lease ran out, and notice when the file was replaced."""
         now = time.monotonic()
         if now < self._next_beat:
             return
         self._next_beat = now + RENEW_SECONDS
-        if self._loop.is_closed():  # and nobody closed the transport: let others have what it holds
-            self._is_ending = True
-        elif self._file.is_displaced():
+        if self._file.is_displaced():
             self._file.close()
-        elif not self._bus.stay_alive():
+            return
+        if not self._bus.stay_alive():
             # The machine slept, or this process was stopped. Perhaps others were as well: they get until the next beat.
             self._register()
-        elif dead := self._bus.bury_the_dead():
+            return
+        if self._bus.instance is not None:
+            self._bells.hang(self._bus.instance)  # again, if somebody who took it for dead removed its bell
+        if dead := self._bus.bury_the_dead():
             self._bells.remove(dead)
-            pass
+            self._look = True  # at what they left: our own writing does not change the data version that we poll
 
     def _leave(self) -> None:
         if not self._file.is_open:

@@ -149,14 +149,15 @@ class SqlContract(StoreHarness):
                 await store.read_emitted(0, 1)
 
     async def test_closing_finishes_the_commits_that_wait(self, store: EventStore, make_store: MakeStore) -> None:
-        committing = [asyncio.create_task(store.commit(Changes(emitted=[message(id=str(n))]))) for n in range(50)]
+        large = [Changes(emitted=[message(id=str(n), body=b"x" * 300_000)]) for n in range(60)]
+        committing = [asyncio.create_task(store.commit(changes)) for changes in large]
         await asyncio.sleep(0)
         await asyncio.wait_for(store.close(), DEADLINE)
-        assert await asyncio.gather(*committing) == [None] * 50
+        assert await asyncio.gather(*committing) == [None] * 60
         if store.durable:
             again = make_store()
             await again.open()
-            assert len(await read_all(again)) == 50
+            assert len(await read_all(again)) == 60
             await again.close()
 
     async def test_closing_ends_the_waits_for_messages(self, store: EventStore) -> None:

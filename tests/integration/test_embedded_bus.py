@@ -19,6 +19,8 @@ from gemstone_events.testing.transport_contract import DEADLINE, Recorder, event
 from gemstone_events.transport import Outcome, Subscription, Transport, TransportSettings
 from gemstone_events.transports.embedded import EmbeddedTransport, open_url
 from gemstone_events.transports.embedded_bell import Bells
+from gemstone_events.transports.embedded_bus import Bus, Row
+from gemstone_events.transports.embedded_file import BusFile
 
 PEER = Path(__file__).with_name("embedded_peer.py")
 BILLING = Subscription("billing", "order.*")
@@ -346,6 +348,29 @@ async def test_a_lost_ring_delays_and_loses_nothing(bench: Bench, monkeypatch: p
     monkeypatch.setattr(Bells, "ring", lambda *_: None)  # as if every sender died between its commit and the ring
     await publish(publisher, messages("order.placed", 10))
     await recorder.until_count(10)
+
+
+def test_claims_of_a_transaction_whose_outcome_never_became_known_are_given_back(tmp_path: Path) -> None:
+    file = BusFile(tmp_path / "bus.db")
+    file.open()
+    bus = Bus(file, "test", "test")
+    bus.attach()
+    (queue,) = bus.register([BILLING], ())
+    bus.publish([Row("order.placed", True, "{}", str(number).encode()) for number in range(3)])
+    (claimed,) = bus.settle_and_claim((), (), {queue: 10}).values()
+    assert [delivery.body for delivery in claimed] == [b"0", b"1", b"2"]
+    assert bus.settle_and_claim((), (), {queue: 10}) == {}
+    bus.register([BILLING], [claimed[0].id])
+    (again,) = bus.settle_and_claim((), (), {queue: 10}).values()
+    assert [(delivery.body, delivery.redelivered) for delivery in again] == [(b"1", 1), (b"2", 1)]
+    file.close()
+
+
+async def test_a_bell_that_somebody_removed_is_hung_again(bench: Bench) -> None:
+    await bench.consume(Recorder(), BILLING)
+    (bell,) = bench.path.parent.glob("*-bell-*")
+    bell.unlink()
+    await eventually(bell.exists, "the bell")
 
 
 async def test_attributes_that_somebody_spoiled_do_not_stop_the_queue(bench: Bench) -> None:

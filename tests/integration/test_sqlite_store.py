@@ -16,6 +16,7 @@ import pytest
 from gemstone_events.errors import (
     ServiceConfigurationError,
     StatementError,
+    StoreError,
     StoreFullError,
     StoreRefusedError,
     StoreUnavailableError,
@@ -313,6 +314,17 @@ class TestFull:
                 assert await store.check() != "ok"
             except StoreRefusedError as error:
                 assert "damaged" in str(error)  # noqa: PT017 - either answer names the damage
+
+
+class TestMisuse:
+    async def test_a_unit_that_cannot_be_stored_fails_alone(self, tmp_path: Path) -> None:
+        async with opened(tmp_path / "store.db") as store:
+            units = [Changes(emitted=[message(str(n))]) for n in range(4)]
+            units[1].checkpoints["relay"] = "seven"  # type: ignore[assignment]
+            units[2].statements.append(Statement("SELECT 1"))
+            failed = await asyncio.gather(*map(store.commit, units), return_exceptions=True)
+            assert [type(failure) for failure in failed] == [type(None), StoreError, type(None), type(None)]
+            assert sorted(await ids(store)) == ["0", "2", "3"]
 
 
 class TestAuthorsTables:

@@ -76,7 +76,8 @@ def test_a_falsy_value_from_outside_counts(monkeypatch):
 def test_lists_and_switches_are_read_from_text_and_from_toml():
     assert to_list("a, b,,c") == ["a", "b", "c"]
     assert to_list(["a", "b"]) == ["a", "b"]
-    assert to_bool("yes") and not to_bool("off")
+    assert to_bool("yes")
+    assert not to_bool("off")
     with pytest.raises(ValueError, match="true or false"):
         to_bool("perhaps")
 

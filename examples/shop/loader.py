@@ -1,4 +1,4 @@
-"""Places orders at the shop over HTTP, each until it was answered: the load of ``shop_chaos.py``.
+"""Places orders at the shop over HTTP, each until it was answered: the load of ``benchmarks/shop_chaos.py``.
 
 It prints the number of accepted orders, again and again, and ends when all are. An order counts as accepted when its
 call was answered with a result. A call that was not is repeated with the same order id.
