@@ -35,7 +35,7 @@ types: $(VENV)/.developing ## mypy --strict
 	@$(RUN) mypy
 
 imports: $(VENV)/.developing ## the import rules of pyproject.toml
-	@$(VENV)/bin/lint-imports --no-cache --no-color --no-logo
+	@$(VENV)/bin/lint-imports --no-cache --no-logo
 
 format: $(VENV)/.developing ## format and mend what ruff can
 	@$(RUN) ruff check --quiet --fix $(wildcard $(SOURCES)); $(RUN) ruff format $(wildcard $(SOURCES))

@@ -133,9 +133,8 @@ def main() -> None:
             rate = in_fresh_folder(arguments.folder, measure)
             own = f"{load.spins / seconds / 1e6:.1f} M spins/s" if turn else ""
             kind = f"busy {turn * 1000:g} ms" if turn else "free"
-            print(
-                f"{kind:>12} {in_flight:>10} {rate:9.0f} {rate / single:6.1f} {result[1]:10.2f} {own:>23}", flush=True
-            )
+            figures = f"{rate:9.0f} {single:9.0f} {rate / single:6.1f} {result[1]:10.2f}"
+            print(f"{kind:>12} {in_flight:>10} {figures} {own:>15}", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from gemstone_events.transport import Delivery, Subscription, Transport
 
 RETENTION_PERIOD_SECONDS = 600.0
 RETENTION_BATCH = 10_000
+DEFECT = "ended unexpectedly; restart the service and report the traceback in its log"
 
 
 class Messaging:
@@ -105,7 +106,10 @@ class Messaging:
                 found[transport.address] = status.detail or "not connected"
         for task in (*self._relaying, *self._tending):
             if task.done():
-                found[task.get_name()] = "ended unexpectedly; restart the service and report the traceback in its log"
+                found[task.get_name()] = DEFECT
+        for subscriber in self.subscribers:
+            if subscriber.has_failed:
+                found[", ".join(subscriber.consumers)] = DEFECT
         return found
 
     def _receive(self, subscription: Subscription, deliveries: Sequence[Delivery]) -> None:

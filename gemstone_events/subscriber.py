@@ -13,8 +13,8 @@ from gemstone_events.attempt import Attempt, Kind, Verdict, attempt, failed
 from gemstone_events.deadlines import Deadlines
 from gemstone_events.errors import (
     AlreadyHandledError,
-    ConcurrencyConflictError,
-    StatementError,
+    EventError,
+    StoreError,
     StoreFullError,
     StoreUnavailableError,
 )
@@ -97,6 +97,8 @@ class Subscriber:
     ) -> None:
         self.plan = plan
         self.counts = SubscriberCounts()
+        self.has_failed = False
+        """Something unexpected has happened, and deliveries may be stuck: readiness says so."""
         self._retry_scheduled = retry_scheduled
         self._store = store
         self._executor = executor
@@ -158,7 +160,15 @@ class Subscriber:
     def _start(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._take_leave)
+
+    def _take_leave(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.has_failed = True
+            self._log.critical(
+                "a defect: events of %s stand still until the service is restarted", self.consumers, exc_info=error
+            )
 
     # What arrived is looked up in the inbox, all that came together at once, and queued for the workers.
 
@@ -227,7 +237,7 @@ class Subscriber:
             self.counts.duplicates += 1
             self._settle(turn.key)
             return
-        except (ConcurrencyConflictError, StatementError) as error:
+        except (EventError, StoreError) as error:  # the author's SQL, a stale stream, an event id that was used before
             verdict = failed(turn, error, plan.retry)
             await self._commit(verdict.changes)
         self._record(turn, verdict)

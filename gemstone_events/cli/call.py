@@ -12,7 +12,7 @@ from gemstone_events import strict_json
 from gemstone_events.adapters import mask
 from gemstone_events.cli.arguments import is_pair, read_pairs, read_value
 from gemstone_events.cli.command import Command, Failure
-from gemstone_events.cli.output import console, pretty, print_json
+from gemstone_events.cli.output import pretty, print_json
 from gemstone_events.event import new_id
 from gemstone_events.logs import printable_lines
 from gemstone_events.rpc.errors import RpcError
@@ -84,8 +84,7 @@ def call(
     if as_json:
         print_json(result)
     else:
-        screen = console()
-        screen.print(printable_lines(pretty(result)) if screen.is_terminal else pretty(result))
+        print(printable_lines(pretty(result)) if sys.stdout.isatty() else pretty(result))
     return 0
 
 

@@ -31,11 +31,10 @@ def print_json(value: object) -> None:
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """Print a table. The last column is broken into lines where a terminal is too narrow; others are kept whole."""
+    """Print a table. Where a terminal is too narrow, cells are broken into lines, but for those of the first column."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in titles[:-1]:
-        table.add_column(title, no_wrap=True)
-    table.add_column(titles[-1], overflow="fold")
+    for number, title in enumerate(titles):
+        table.add_column(title, no_wrap=number == 0, overflow="fold")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
     console().print(table, soft_wrap=False)

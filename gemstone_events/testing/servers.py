@@ -74,19 +74,13 @@ class RabbitMQ(PrivateServer):
         """The default virtual host, for the user ``guest``."""
         return f"amqp://guest:guest@{LOOPBACK}:{self.port}//"
 
-    def kill(self, *, settle: bool = True) -> None:
-        """SIGKILL all its processes, as a crash would, and keep its data. Harmless where it does not run.
+    def settle(self) -> None:
+        """Have the running node write down which quorum queues it has. Call it between their declaration and ``kill``.
 
-        Args:
-            settle: have the node first write down which quorum queues it has. RabbitMQ 3.10 keeps that in memory for
-                about a second after a declaration; killed within it, it starts again with a queue that lost its
-                confirmed messages and elects no leader. False for that crash, as it is.
+        RabbitMQ 3.10 keeps that in memory for about a second after a declaration. Killed within it, it starts again with
+        a queue that has lost its confirmed messages and elects no leader, so that whoever uses it waits for ever.
         """
-        if settle and self.running:
-            # A node that cannot answer has nothing left to settle.
-            with contextlib.suppress(ServerFailedError):
-                self.ctl("eval", _SETTLE, timeout=10.0)
-        super().kill()
+        self.ctl("eval", _SETTLE)
 
     def ctl(self, *arguments: str, timeout: float = 60.0) -> str:
         """Run ``rabbitmqctl`` against this node and return what it prints.

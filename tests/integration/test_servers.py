@@ -105,6 +105,7 @@ def test_postgresql_keeps_what_it_committed_through_a_kill() -> None:
 
 def test_rabbitmq_keeps_what_it_confirmed_through_a_kill(rabbitmq_node: RabbitMQ) -> None:
     declare_and_publish(rabbitmq_node.url, "kept")
+    rabbitmq_node.settle()
     rabbitmq_node.kill()
     assert not rabbitmq_node.running
     assert processes_of(rabbitmq_node.folder) == []

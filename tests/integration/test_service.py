@@ -219,6 +219,23 @@ async def test_what_runs_on_after_its_timeout_cannot_emit_any_more(settings):
     assert "abandoned" in str(slow.late)
 
 
+async def test_a_handler_that_repeats_an_event_id_fails_like_any_other(settings):
+    class Repeating(MicroService):
+        name = "repeating"
+
+        @event_handler("a", retry=RetryPolicy(attempts=1))
+        async def handle(self, body):
+            self.emit_event("b", body, event_id="always-the-same")
+
+    async with Repeating(**settings()) as repeating:
+        await repeating.emit_event("a", 1)
+        await repeating.emit_event("a", 2)
+        while not (letters := await dead_letters(repeating)):
+            await asyncio.sleep(0.01)
+    assert [letter.reason for letter in letters] == ["exhausted"]
+    assert "in the log already" in letters[0].error
+
+
 async def test_handlers_of_one_event_are_tracked_apart(settings):
     class Pair(MicroService):
         name = "pair"
