@@ -5,7 +5,7 @@ VENV := .venv
 # -P: without the current folder, where `import rpc` and `import transports` would find a second copy of the package.
 RUN := $(VENV)/bin/python -P -m
 PIP := $(RUN) pip --quiet --no-input --disable-pip-version-check
-SOURCES := gemstone_events transports rpc tests examples benchmarks
+SOURCES := gemstone_events transports rpc tests examples benchmarks scripts
 
 export PIP_ROOT_USER_ACTION ?= ignore
 ifeq ($(strip $(HOME)),)

@@ -57,8 +57,7 @@ async def _handle(url: str, count: int, store: str) -> float:
     consumer = Consumer(count, event_transports=[url], event_store=store)
     async with consumer:
         await consumer.wait_stopped()
-        seconds = time.perf_counter() - consumer.began
-    return seconds
+        return time.perf_counter() - consumer.began
 
 
 async def handle_on_memory(url: str, count: int) -> float:

@@ -87,10 +87,9 @@ async def attempt(
             async with timeout:
                 deadlines.begin(timeout, lambda: timeout.reschedule(0))
                 await execution.run(handler.function, arguments, is_coroutine=handler.is_coroutine, executor=executor)
-    except TimeoutError:
-        if timeout.expired():
-            error = TimeoutError(f"no outcome within {deadlines.seconds:g} seconds")
-        return failed(turn, error, retry)
+    except TimeoutError as error:
+        overdue = TimeoutError(f"no outcome within {deadlines.seconds:g} seconds")
+        return failed(turn, overdue if timeout.expired() else error, retry)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - even sys.exit() in a handler ends only the handler
         return failed(turn, error, retry)
     except asyncio.CancelledError as error:

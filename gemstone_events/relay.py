@@ -12,7 +12,7 @@ from gemstone_events.store.port import Changes, EventStore, Recorded
 from gemstone_events.transport import Outcome, Transport
 
 BATCH = 500
-LEASE_SECONDS = 10.0
+LEASE_SECONDS = 3.0
 CHECKPOINT_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 30.0
 

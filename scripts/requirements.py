@@ -1,6 +1,6 @@
 """Print a dependency group of pyproject.toml: ``pip install --group`` needs pip 25.1, and Debian 12 has 23.
 
-    python scripts/requirements.py dev
+python scripts/requirements.py dev
 """
 
 import sys

@@ -13,7 +13,7 @@ _logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.1
 """Seconds that the first pause lasts at most; each one after it twice as long."""
-LONGEST_PAUSE = 30.0
+LONGEST_PAUSE = 5.0
 """Seconds that no pause exceeds."""
 _LASTING = 5.0
 """Seconds after which a connection counts as a success. One that ends sooner does not shorten the next pause: a

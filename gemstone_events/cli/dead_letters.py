@@ -51,8 +51,7 @@ def list_letters(store: str | None, service: str | None, pattern: str, limit: in
     if not letters:
         click.echo("no dead letters")
         return
-    titles = ("ID", "DIED", "EVENT", "REASON", "ATTEMPTS", "CONSUMER", "ERROR")
-    print_table(titles, [_row(letter) for letter in letters])
+    print_table(("ID", "DIED", "EVENT", "REASON", "ERROR"), [_row(letter) for letter in letters])
 
 
 @dead_letters.command("show", cls=Command)
@@ -187,15 +186,8 @@ def _summary(letter: DeadLetter) -> dict[str, JsonValue]:
 
 
 def _row(letter: DeadLetter) -> Sequence[str]:
-    return (
-        letter.id,
-        _time(letter),
-        letter.message.type or "-",
-        letter.reason,
-        str(letter.attempts),
-        letter.key.consumer,
-        _last_line(letter.error),
-    )
+    died = datetime.fromtimestamp(letter.time).strftime("%Y-%m-%d %H:%M")
+    return letter.id, died, letter.message.type or "-", letter.reason, _last_line(letter.error)
 
 
 def _time(letter: DeadLetter) -> str:

@@ -9,11 +9,6 @@ class EmittedSignal:
     def __init__(self) -> None:
         self._waiters: set[asyncio.Future[None]] = set()
 
-    @property
-    def awaited(self) -> bool:
-        """Somebody waits."""
-        return bool(self._waiters)
-
     def expect(self) -> "asyncio.Future[None]":
         """Return what is done at the next ``wake``; to be given to ``wait``, and always to ``forget``."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

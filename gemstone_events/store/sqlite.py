@@ -5,7 +5,6 @@ store's are named ``gemstone_*``. Three threads own a connection each: one write
 questions, and one runs what may take long, the author's queries and the check.
 """
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -15,7 +14,7 @@ from urllib.parse import quote, unquote
 
 import apsw
 
-from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.errors import ServiceConfigurationError, StoreUnavailableError
 from gemstone_events.names import check_pattern
 from gemstone_events.store import sqlite_reads, sqlite_writes
 from gemstone_events.store.emitted_signal import EmittedSignal
@@ -107,9 +106,9 @@ class SqliteStore:
     async def close(self) -> None:
         """Finish the commits that wait, then close the file. Twice is harmless."""
         await self._group.drain()
-        self._signal.wake()
         for thread in (self._slow_reader, self._reader, self._writer):
             await thread.stop()
+        self._signal.wake()
 
     async def commit(self, changes: Changes) -> None:
         """Commit together with all that waits; see the port."""
@@ -121,16 +120,17 @@ class SqliteStore:
 
     async def wait_emitted(self, after: int, timeout: float) -> None:
         """Return at once after a commit of this process, and within some 10 ms after one of another; see the port."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
+        if not self._reader.idling:  # from now on it looks for what other processes commit
+            self._reader.idling = True
+            await self._run(self._reader, self._look)
+        if not self._reader.running:
+            raise StoreUnavailableError("the store is not open")
         expected = self._signal.expect()
-        self._reader.idling = True
         try:
-            if await self._run(self._reader, self._position) <= after:
-                await self._signal.wait(expected, deadline - loop.time())
+            if self._known_position <= after:
+                await self._signal.wait(expected, timeout)
         finally:
             self._signal.forget(expected)
-            self._reader.idling = self._signal.awaited
 
     async def checkpoint(self, name: str) -> int | None:
         """Return a checkpoint's position, or None where it was never set."""
@@ -225,18 +225,22 @@ class SqliteStore:
 
     def _commit_group(self, connection: apsw.Connection, units: Sequence[Unit]) -> Outcomes:
         assert self._author is not None
-        return commit_group(connection, self._author, units, self._file)
+        outcomes = commit_group(connection, self._author, units, self._file)
+        if any(unit.emits for unit in units):
+            self._learn(connection)
+        return outcomes
 
     def _query(self, connection: apsw.Connection, statement: Statement) -> Sequence[tuple[SqlValue, ...]]:
         assert self._query_author is not None
         return self._query_author.execute(statement)
 
-    def _position(self, connection: apsw.Connection) -> int:
-        self._known_position = sqlite_reads.last_position(connection)
-        return self._known_position
-
     def _look(self, connection: apsw.Connection) -> None:
         known = self._known_position
         with contextlib.suppress(apsw.Error):
-            if self._position(connection) > known:
+            self._learn(connection)
+            if self._known_position > known:
                 self._reader.tell(self._signal.wake)
+
+    def _learn(self, connection: apsw.Connection) -> None:
+        # Two threads come here; whichever is late must not take back what the other has seen.
+        self._known_position = max(self._known_position, sqlite_reads.last_position(connection))
