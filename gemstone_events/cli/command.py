@@ -35,6 +35,12 @@ class Command(click.RichCommand):
             if is_debugging(ctx):
                 raise
             raise Failure(str(error)) from error
+        except BrokenPipeError:
+            raise  # whoever read the output has enough; click ends quietly
+        except OSError as error:
+            if is_debugging(ctx):
+                raise
+            raise Failure(f"{error} (--debug shows where)") from error
         except Failure as error:
             if is_debugging(ctx) and error.__cause__ is not None:
                 raise error.__cause__ from None

@@ -51,8 +51,9 @@ def emit(
 ) -> None:
     """Emit one event.
 
-    It is printed when the transport has confirmed it. BODY is JSON, '-' reads it from standard input, and key=value pairs make an object; values are JSON where they
-    parse and text where they do not. Without a body it is null. The event's id is printed.
+    Its id is printed once the transport has confirmed it. BODY is JSON, '-' reads it from standard input, and
+    key=value pairs make an object, whose values are JSON where they parse and text where they do not. Without a body
+    it is null.
 
     \b
     Examples:

@@ -156,6 +156,14 @@ def test_wrong_usage_ends_with_status_2(gemstone: Gemstone, arguments: list[str]
     assert fails(gemstone, *arguments, status=2)
 
 
+def test_output_that_cannot_be_written_is_a_failure() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command("transports", "--json"), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device (--debug shows where)\n")
+
+
 def test_debug_shows_the_traceback(gemstone: Gemstone) -> None:
     gemstone.write("failing.py", "\n1 / 0\n")
     done = subprocess.run(

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
 from tests.integration.cli_process import Gemstone, fails, start_shop
@@ -86,6 +87,17 @@ def test_a_tail_that_saw_too_little_in_time_says_so(gemstone: Gemstone) -> None:
 
 def test_a_new_bus_is_pointed_out(gemstone: Gemstone) -> None:
     assert "note: no service has used the bus" in gemstone("emit", "a.b")[1]
+    assert gemstone("emit", "a.b", "--id=7") == ("7\n", "")
+
+
+def test_an_event_that_is_not_confirmed_is_a_failure_that_names_its_id(gemstone: Gemstone) -> None:
+    gemstone("emit", "a.b")
+    other = apsw.Connection(str(gemstone.folder / ".gemstone" / "bus.db"))
+    other.execute("BEGIN IMMEDIATE")
+    error = fails(gemstone, "emit", "a.b", "--id=7", "--timeout=1")
+    assert re.match(r"error: not confirmed, (refused|unknown): .*Its id is 7$", error)
+    other.execute("ROLLBACK")
+    other.close()
     assert gemstone("emit", "a.b", "--id=7") == ("7\n", "")
 
 
