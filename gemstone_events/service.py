@@ -18,7 +18,12 @@ from gemstone_events import execution, runner
 from gemstone_events.adapters import make_store, make_transport
 from gemstone_events.container import Container
 from gemstone_events.emission import Emission, Emitter
-from gemstone_events.errors import PluginDoesNotExistError, ServiceConfigurationError, ServiceNotRunningError
+from gemstone_events.errors import (
+    GemstoneError,
+    PluginDoesNotExistError,
+    ServiceConfigurationError,
+    ServiceNotRunningError,
+)
 from gemstone_events.event import new_id
 from gemstone_events.handlers import EventHandler, declared_handlers, declared_methods
 from gemstone_events.logs import setup_logging
@@ -102,11 +107,18 @@ class MicroService(Settings, Container):
     # Running.
 
     def start(self) -> None:
-        """Configure from file, environment and command line, and run until SIGTERM or SIGINT. This blocks."""
-        if not self.skip_configuration:
-            self.configure()
-        setup_logging(self.log_level)
-        runner.run([self], _asyncio_loop_of(self._io_loop))
+        """Configure from file, environment and command line, and run until SIGTERM or SIGINT. This blocks.
+
+        Raises:
+            SystemExit: with the message of the ``GemstoneError`` that kept the service from starting.
+        """
+        try:
+            if not self.skip_configuration:
+                self.configure()
+            setup_logging(self.log_level)
+            runner.run([self], _asyncio_loop_of(self._io_loop))
+        except GemstoneError as error:
+            raise SystemExit(f"{self.service_name} cannot run: {error}") from error
 
     async def serve(self) -> None:
         """Run until ``stop`` is called or the caller is cancelled; drain either way."""

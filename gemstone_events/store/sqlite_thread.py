@@ -111,7 +111,7 @@ class DatabaseThread:
         self._jobs.put(_Job(run, settle))  # type: ignore[arg-type]
         self._outstanding += 1
         if self._yield_timer is None:
-            self._yield_timer = self._loop.call_later(YIELD_EVERY_SECONDS, self._yield, self._loop)
+            self._yield(self._loop)
 
     async def run(self, run: Callable[[apsw.Connection], T]) -> T:
         """Run ``run`` in the thread and return its result. Cancelling the waiter does not stop the job."""

@@ -262,6 +262,7 @@ Wrong().start()
     assert status == 1
     assert "Wrong.handle" in log
     assert "annotated Event" in log
+    assert "Traceback" not in log
 
 
 def test_settings_come_from_the_command_line(start):
