@@ -4,7 +4,6 @@ import asyncio
 import inspect
 import logging
 import threading
-import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -25,25 +24,23 @@ from gemstone_events.errors import (
     ServiceNotRunningError,
 )
 from gemstone_events.event import new_id
-from gemstone_events.handlers import EventHandler, declared_handlers, declared_methods
+from gemstone_events.exposure import Exposure
+from gemstone_events.handlers import EventHandler, declared_handlers
 from gemstone_events.logs import setup_logging
 from gemstone_events.messaging import Messaging
 from gemstone_events.names import check_pattern
 from gemstone_events.periodic import run_periodically
 from gemstone_events.planning import plan_subscriptions
 from gemstone_events.plugins import BasePlugin
-from gemstone_events.rpc.dispatcher import CallContext, Dispatcher, DispatchLimits
-from gemstone_events.rpc.health import HealthChecks, HealthReport
-from gemstone_events.rpc.http_application import HttpLimits, RpcApplication, WebPages, make_application
-from gemstone_events.rpc.http_guard import HttpGuard, is_loopback
+from gemstone_events.rpc.health import HealthReport
+from gemstone_events.rpc.http_application import RpcApplication
+from gemstone_events.rpc.http_guard import is_loopback
 from gemstone_events.rpc.http_server import HttpServer
-from gemstone_events.rpc.methods import Method, MethodTable
-from gemstone_events.rpc.protocol import JsonRpcRequest
 from gemstone_events.schema import instance
 from gemstone_events.settings import Settings
-from gemstone_events.statistics import Statistics
 from gemstone_events.store.port import Changes, EventStore
 from gemstone_events.strict_json import JsonValue
+from gemstone_events.subscriber import SubscriptionPlan
 from gemstone_events.transport import Transport, TransportSettings
 from gemstone_events.unit_of_work import UnitOfWork, current_unit_of_work
 
@@ -68,7 +65,6 @@ class MicroService(Settings, Container):
         self.instance_id = new_id()
         self._io_loop = io_loop
         self._plugins: dict[str, BasePlugin] = {}
-        self._statistics = Statistics()
         self._executor: ThreadPoolExecutor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
@@ -149,7 +145,7 @@ class MicroService(Settings, Container):
         await self._end()
 
     async def _begin(self) -> None:
-        plans = plan_subscriptions(self._declared_handlers, self.service_name, self.instance_id)
+        plans = self.check_declarations()
         application = None if self.port is None else self.make_tornado_app()
         logger = self.get_logger()
         store = make_store(self.store_url) if isinstance(self.store_url, str) else self.store_url
@@ -160,10 +156,10 @@ class MicroService(Settings, Container):
         self._parts.push_async_callback(messaging.close)
         await messaging.open()
         self._messaging = messaging
-        self._parts.push_async_callback(self._say_goodbye, messaging)
         for plugin in self._plugins.values():
             plugin.on_service_start()
         await self._run_hook(self.on_service_start)
+        self._parts.push_async_callback(self._say_goodbye, messaging)
         if application is not None:
             await self._listen(application)
         self._parts.push_async_callback(self._drain, messaging)
@@ -291,7 +287,7 @@ class MicroService(Settings, Container):
             "port": self.bound_port,
             "accessible_at": self.url,
             "max_parallel_blocking_tasks": self.max_parallel_blocking_tasks,
-            "methods": {method.name: method.doc for method in self._make_methods()},
+            "methods": {method.name: method.doc for method in self._expose().methods},
             "event_transports": [transport.address for transport in self._messaging.transports]
             if self._messaging
             else [],
@@ -329,34 +325,27 @@ class MicroService(Settings, Container):
             f"{self.service_name} is ready: {self.url or 'no HTTP'}; events: {ways}; store: {messaging.store.address}"
         )
 
+    def check_declarations(self) -> Sequence[SubscriptionPlan]:
+        """Check handlers, methods and address as the start does, and return what will be subscribed to.
+
+        Raises:
+            ServiceConfigurationError: something is declared wrongly.
+        """
+        self._expose()
+        overridden = type(self).authenticate_request is not MicroService.authenticate_request
+        if self.port is not None and not is_loopback(self.host) and not overridden and not self.allow_unauthenticated:
+            raise ServiceConfigurationError(
+                f"{self.service_name!r} would listen on {self.host} without authentication: override "
+                "authenticate_request, or set allow_unauthenticated if all its methods may be called by anybody"
+            )
+        return plan_subscriptions(self._declared_handlers, self.service_name, self.instance_id)
+
     def make_tornado_app(self) -> RpcApplication:
         """Return the Tornado application: JSON-RPC at ``endpoint``, health, ``extra_handlers`` and static files.
 
         It can be tested without ``start``; what a method emits needs the service to run.
         """
-        dispatcher = Dispatcher(
-            MethodTable(self._make_methods()),
-            invoke=self._invoke,
-            authorize=lambda method, context: self.authenticate_request(context.handler),
-            on_call=self._notify_plugins,
-            on_internal_error=self._report_internal_error,
-            limits=DispatchLimits(call_timeout=self.call_timeout),
-            legacy_envelope=self.legacy_envelope,
-        )
-        return make_application(
-            dispatcher,
-            HttpGuard.for_service(self.host, self.accessible_at, self.allowed_hosts, self.allowed_origins),
-            endpoint=self.endpoint,
-            limits=HttpLimits(body_bytes=self.max_body),
-            pages=WebPages(
-                microservice=self,
-                extra_handlers=self.extra_handlers,
-                static_dirs=self.static_dirs,
-                template_dir=self.template_dir,
-            ),
-            health=HealthChecks(ready=self._readiness),
-            authenticate=self.authenticate_request,
-        )
+        return self._expose().application(self, self._readiness)
 
     async def wait_stopped(self) -> None:
         """Return when ``stop`` was called."""
@@ -372,22 +361,9 @@ class MicroService(Settings, Container):
     def _declared_handlers(self) -> list[EventHandler]:
         return [handler for container in self._containers for handler in declared_handlers(container)]
 
-    def _make_methods(self) -> list[Method]:
-        methods = [
-            Method(
-                options.name or name,
-                function,
-                private=options.private,
-                takes_handler=options.requires_handler_reference,
-                schema=options.schema,
-            )
-            for container in self._containers
-            for name, function, options in declared_methods(container)
-        ]
-        methods.append(Method("get_service_specs", self.get_service_specs))
-        if self.use_statistics:
-            methods.append(Method("statistics", self._statistics.report))
-        return methods
+    def _expose(self) -> Exposure:
+        extra = {"get_service_specs": self.get_service_specs}
+        return Exposure(self, self._containers, extra, self._plugins, self._run_in_unit, self.authenticate_request)
 
     def _make_transports(self) -> list[Transport]:
         settings = TransportSettings(
@@ -397,29 +373,9 @@ class MicroService(Settings, Container):
 
     async def _listen(self, application: RpcApplication) -> None:
         assert self.port is not None
-        overridden = type(self).authenticate_request is not MicroService.authenticate_request
-        if not is_loopback(self.host) and not overridden and not self.allow_unauthenticated:
-            raise ServiceConfigurationError(
-                f"{self.service_name!r} would listen on {self.host} without authentication: override "
-                "authenticate_request, or set allow_unauthenticated if all its methods may be called by anybody"
-            )
         http = HttpServer(application, host=self.host, port=self.port)
         await http.start()
         self._http = http
-
-    async def _invoke(
-        self, method: Method, args: Sequence[object], kwargs: Mapping[str, object], context: CallContext
-    ) -> object:
-        if not self.use_statistics:
-            return await self._run_in_unit(method.function, method.is_coroutine, args, kwargs, context)
-        started = time.perf_counter()
-        success = False
-        try:
-            result = await self._run_in_unit(method.function, method.is_coroutine, args, kwargs, context)
-            success = True
-        finally:
-            self._statistics.record(method.name, time.perf_counter() - started, success=success)
-        return result
 
     async def _run_in_unit(
         self,
@@ -427,15 +383,13 @@ class MicroService(Settings, Container):
         is_coroutine: bool,
         args: Sequence[object] = (),
         kwargs: Mapping[str, object] = _NOTHING,
-        context: CallContext | None = None,
+        traceparent: str | None = None,
     ) -> object:
-        traceparent = context.headers.get("traceparent") if context else None
         with UnitOfWork(self._messaging.store if self._messaging else None, traceparent=traceparent) as unit:
             result = await execution.run(
                 function, args, kwargs, is_coroutine=is_coroutine, executor=self.get_executor()
             )
-        if changes := unit.complete():
-            await self.store.commit(changes)
+        await self._commit(unit)
         return result
 
     async def _run_hook(self, hook: Callable[[], object]) -> None:
@@ -443,16 +397,11 @@ class MicroService(Settings, Container):
             result = hook()
             if inspect.isawaitable(result):
                 await result
+        await self._commit(unit)
+
+    async def _commit(self, unit: UnitOfWork) -> None:
         if changes := unit.complete():
             await self.store.commit(changes)
-
-    def _notify_plugins(self, request: JsonRpcRequest) -> None:
-        for plugin in self._plugins.values():
-            plugin.on_method_call(request)
-
-    def _report_internal_error(self, error: BaseException) -> None:
-        for plugin in self._plugins.values():
-            plugin.on_internal_error(error)
 
     def _readiness(self) -> HealthReport:
         if self._messaging is None:

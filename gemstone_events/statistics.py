@@ -1,5 +1,8 @@
 """How often each exposed method was called, and how long it took."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -16,12 +19,19 @@ class Statistics:
     def __init__(self) -> None:
         self._methods: dict[str, _MethodStatistics] = {}
 
-    def record(self, method: str, seconds: float, *, success: bool) -> None:
-        """Count one call that took ``seconds``."""
+    @contextmanager
+    def measure(self, method: str) -> Iterator[None]:
+        """Count the call that runs inside, as failed if it raises."""
         counts = self._methods.setdefault(method, _MethodStatistics())
         counts.total_calls += 1
-        counts.failed_calls += not success
-        counts.seconds += seconds
+        began = time.perf_counter()
+        try:
+            yield
+        except BaseException:
+            counts.failed_calls += 1
+            raise
+        finally:
+            counts.seconds += time.perf_counter() - began
 
     def report(self) -> dict[str, object]:
         """Return the counts as gemstone's method ``statistics`` did; times are in seconds."""

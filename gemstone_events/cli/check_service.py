@@ -9,11 +9,7 @@ from gemstone_events.cli.findings import Finding, ok, problem, warning
 from gemstone_events.cli.loading import load_service
 from gemstone_events.cli.run import configure
 from gemstone_events.errors import GemstoneError
-from gemstone_events.handlers import declared_handlers
-from gemstone_events.planning import plan_subscriptions
-from gemstone_events.rpc.http_guard import is_loopback
 from gemstone_events.service import MicroService
-from gemstone_events.subscriber import SubscriptionPlan
 
 
 def examine_service(target: str) -> tuple[MicroService | None, list[Finding]]:
@@ -25,7 +21,7 @@ def examine_service(target: str) -> tuple[MicroService | None, list[Finding]]:
     try:
         service = load_service(target)
         configure([service], {}, {})
-        plans = plans_of(service)
+        plans = service.check_declarations()
         service.make_tornado_app()
         specs = service.get_service_specs()
     except (click.ClickException, GemstoneError) as error:
@@ -37,26 +33,11 @@ def examine_service(target: str) -> tuple[MicroService | None, list[Finding]]:
     return service, [*found, *_check_address(service)]
 
 
-def plans_of(service: MicroService) -> list[SubscriptionPlan]:
-    """Return what a service will subscribe to.
-
-    Raises:
-        ServiceConfigurationError: a handler is declared wrongly.
-    """
-    handlers = [handler for owner in (service, *service.modules) for handler in declared_handlers(owner)]
-    return list(plan_subscriptions(handlers, service.service_name, service.instance_id))
-
-
 def _check_address(service: MicroService) -> Iterator[Finding]:
     if service.port is None:
         yield ok("HTTP", "switched off (port is None)")
         return
     where = f"{service.host}:{service.port or 'any free port'}"
-    overridden = type(service).authenticate_request is not MicroService.authenticate_request
-    if not is_loopback(service.host) and not overridden and not service.allow_unauthenticated:
-        remedy = "override authenticate_request, or set allow_unauthenticated if anybody may call all methods"
-        yield problem("HTTP", f"{where} would be open to anybody: the service will refuse to start", remedy)
-        return
     try:
         family, kind, _, _, address = socket.getaddrinfo(service.host, service.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as listener:

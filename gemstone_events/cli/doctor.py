@@ -7,7 +7,7 @@ import rich_click as click
 from rich.text import Text
 
 from gemstone_events.adapters import make_transport, mask
-from gemstone_events.cli.check_service import examine_service, plans_of
+from gemstone_events.cli.check_service import examine_service
 from gemstone_events.cli.check_software import check_software
 from gemstone_events.cli.check_store import check_store
 from gemstone_events.cli.check_transport import check_transport
@@ -74,7 +74,7 @@ async def _connect(
     if service is None:
         stores = _stores_of(settings) if store is None else [store]
         return found + [finding for url in stores for finding in await check_store(url)]
-    consumers = [plan.consumer(handler) for plan in plans_of(service) for handler in plan.handlers]
+    consumers = [plan.consumer(handler) for plan in service.check_declarations() for handler in plan.handlers]
     addresses = _addresses(service) if transport is None else None
     return found + await check_store(store or settings.store_url, consumers, addresses)
 

@@ -172,7 +172,7 @@ def test_events_that_wait_for_a_broker_are_a_relay_behind(gemstone: Gemstone) ->
         (["shop", "--store", "stone://tablet"], "no store answers to"),
         (["--transport", "amqp://127.0.0.1:1//"], "cannot be used now"),
         (["--transport", "sqlite:///shop.py"], "not an intact SQLite database"),
-        (["open.py"], "would be open to anybody"),
+        (["open.py"], "without authentication"),
         (["clash.py"], "declared wrongly|disagree on concurrency"),
     ],
 )

@@ -1,0 +1,127 @@
+"""What a service shows over JSON-RPC: its methods, the dispatcher around them, and the Tornado application."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Protocol
+
+from gemstone_events.container import Container
+from gemstone_events.handlers import declared_methods
+from gemstone_events.plugins import BasePlugin
+from gemstone_events.rpc.dispatcher import CallContext, Dispatcher, DispatchLimits
+from gemstone_events.rpc.health import HealthChecks, HealthReport
+from gemstone_events.rpc.http_application import HttpLimits, RpcApplication, WebPages, make_application
+from gemstone_events.rpc.http_guard import HttpGuard
+from gemstone_events.rpc.methods import Method, MethodTable
+from gemstone_events.rpc.protocol import JsonRpcRequest
+from gemstone_events.settings import Settings
+from gemstone_events.statistics import Statistics
+
+
+class RunInUnit(Protocol):
+    """Runs a function in a unit of work and returns its result when everything is committed."""
+
+    def __call__(
+        self,
+        function: Callable[..., object],
+        is_coroutine: bool,
+        args: Sequence[object],
+        kwargs: Mapping[str, object],
+        traceparent: str | None,
+    ) -> Awaitable[object]:
+        """Run it."""
+
+
+class Exposure:
+    """The exposed methods of one service, ready to be called.
+
+    Args:
+        settings: the service's.
+        containers: whose exposed methods these are.
+        extra: methods that every service has, by name.
+        plugins: who is told of calls and internal errors; looked at anew each time.
+        run_in_unit: runs a method.
+        authenticate: asked for private methods, with the request's handler.
+
+    Raises:
+        ServiceConfigurationError: a method is declared wrongly, or two have one name.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        containers: Iterable[Container],
+        extra: Mapping[str, Callable[..., object]],
+        plugins: Mapping[str, BasePlugin],
+        run_in_unit: RunInUnit,
+        authenticate: Callable[[object], object],
+    ) -> None:
+        self._settings = settings
+        self._plugins = plugins
+        self._run_in_unit = run_in_unit
+        self._authenticate = authenticate
+        self._statistics = Statistics()
+        methods = [
+            Method(
+                options.name or name,
+                function,
+                private=options.private,
+                takes_handler=options.requires_handler_reference,
+                schema=options.schema,
+            )
+            for container in containers
+            for name, function, options in declared_methods(container)
+        ]
+        methods += [Method(name, function) for name, function in extra.items()]
+        if settings.use_statistics:
+            methods.append(Method("statistics", self._statistics.report))
+        self.methods = methods
+        self._table = MethodTable(methods)
+
+    def application(self, microservice: object, ready: Callable[[], HealthReport]) -> RpcApplication:
+        """Return the Tornado application: JSON-RPC, health, the author's pages and static files.
+
+        Args:
+            microservice: what the author's handlers find as ``self.microservice``.
+            ready: answers ``GET /health/ready``.
+        """
+        settings = self._settings
+        dispatcher = Dispatcher(
+            self._table,
+            invoke=self._invoke,
+            authorize=lambda method, context: self._authenticate(context.handler),
+            on_call=self._notify_plugins,
+            on_internal_error=self._report_internal_error,
+            limits=DispatchLimits(call_timeout=settings.call_timeout),
+            legacy_envelope=settings.legacy_envelope,
+        )
+        return make_application(
+            dispatcher,
+            HttpGuard.for_service(
+                settings.host, settings.accessible_at, settings.allowed_hosts, settings.allowed_origins
+            ),
+            endpoint=settings.endpoint,
+            limits=HttpLimits(body_bytes=settings.max_body),
+            pages=WebPages(
+                microservice=microservice,
+                extra_handlers=settings.extra_handlers,
+                static_dirs=settings.static_dirs,
+                template_dir=settings.template_dir,
+            ),
+            health=HealthChecks(ready=ready),
+            authenticate=self._authenticate,
+        )
+
+    async def _invoke(
+        self, method: Method, args: Sequence[object], kwargs: Mapping[str, object], context: CallContext
+    ) -> object:
+        traceparent = context.headers.get("traceparent")
+        with self._statistics.measure(method.name) if self._settings.use_statistics else nullcontext():
+            return await self._run_in_unit(method.function, method.is_coroutine, args, kwargs, traceparent)
+
+    def _notify_plugins(self, request: JsonRpcRequest) -> None:
+        for plugin in self._plugins.values():
+            plugin.on_method_call(request)
+
+    def _report_internal_error(self, error: BaseException) -> None:
+        for plugin in self._plugins.values():
+            plugin.on_internal_error(error)
