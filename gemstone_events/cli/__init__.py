@@ -3,6 +3,7 @@
 Nothing of the library imports this package.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -58,14 +59,24 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _complain(error.format_message())
         if error.ctx is not None:
             print(f"Try '{error.ctx.command_path} --help'.", file=sys.stderr)
-        sys.exit(USAGE)
+        _end(USAGE)
     except click.ClickException as error:
         _complain(error.format_message())
-        sys.exit(error.exit_code)
+        _end(error.exit_code)
     except click.Abort:
         print("aborted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    sys.exit(status if isinstance(status, int) else 0)
+        _end(INTERRUPTED)
+    _end(status if isinstance(status, int) else 0)
+
+
+def _end(status: int) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # What is left can never be written; the interpreter would try once more and end with a status of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = status or 1
+    sys.exit(status)
 
 
 def _complain(message: str) -> None:

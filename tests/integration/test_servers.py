@@ -17,8 +17,10 @@ from gemstone_events.testing.servers import PostgreSQL, RabbitMQ, Redis, ServerF
 DEADLINE = 30.0
 
 # A program that starts a server, says where it is, and waits to be ended.
+# The tests may run where SIGINT is ignored, as a shell does for what it runs in the background.
 STARTER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from gemstone_events.testing import servers
 server = getattr(servers, sys.argv[1])()
 server.start()
