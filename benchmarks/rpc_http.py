@@ -12,18 +12,14 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from gemstone_events.rpc.dispatcher import CallContext, Dispatcher
-from gemstone_events.rpc.http_application import make_application
-from gemstone_events.rpc.http_guard import HttpGuard
-from gemstone_events.rpc.http_server import HttpServer
-from gemstone_events.rpc.methods import Method, MethodTable
+from gemstone_events import MicroService, exposed_method
 
 BODY = b'{"jsonrpc":"2.0","method":"add","params":{"a":19,"b":23},"id":1}'
 REQUEST = b"POST /api HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
@@ -49,9 +45,16 @@ class BareHandler(RequestHandler):
         self.finish()
 
 
-async def invoke(method: Method, args: Sequence[object], kwargs: Mapping[str, object], context: CallContext) -> object:
-    """Call a coroutine method, with nothing around it."""
-    return await method.function(*args, **kwargs)  # type: ignore[misc]
+class Adder(MicroService):
+    """The framework's: a whole service, each call in a unit of work."""
+
+    name = "adder"
+    port = 0
+
+    @exposed_method()
+    async def add(self, a: int, b: int) -> int:
+        """Add two numbers."""
+        return await add(a, b)
 
 
 async def serve_bare() -> int:
@@ -61,18 +64,15 @@ async def serve_bare() -> int:
     return int(sockets[0].getsockname()[1])
 
 
-async def serve_rpc() -> int:
-    """Start the framework's endpoint; return its port."""
-    dispatcher = Dispatcher(MethodTable([Method("add", add)]), invoke=invoke)
-    server = HttpServer(make_application(dispatcher, HttpGuard.for_service("127.0.0.1")), port=0)
-    await server.start()
-    return server.port
-
-
 async def serve(kind: str) -> None:
     """Run one server until the process is ended, and print its port."""
-    print(await (serve_bare() if kind == "bare" else serve_rpc()), flush=True)
-    await asyncio.Event().wait()
+    if kind == "bare":
+        print(await serve_bare(), flush=True)
+        await asyncio.Event().wait()
+    with tempfile.TemporaryDirectory() as folder:
+        async with Adder(data_dir=folder) as service:
+            print(service.bound_port, flush=True)
+            await asyncio.Event().wait()
 
 
 class Client(asyncio.Protocol):

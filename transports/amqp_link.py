@@ -87,8 +87,8 @@ class Link(Generic[SessionT]):
         except TransportRefusedError:
             self._closed = True
             raise
-        except TransportUnavailableError:
-            _logger.warning("%s", self.trouble)
+        except TransportUnavailableError as error:
+            _logger.debug("going on in the background: %s", error)
         if not self._closed:
             self._task = asyncio.create_task(self._keep(), name=f"gemstone {self._name}")
 
@@ -148,9 +148,10 @@ class Link(Generic[SessionT]):
             self._note(reason)
 
     def _note(self, trouble: str) -> None:
-        if trouble and trouble != self.trouble:
-            _logger.log(logging.INFO if self._closed else logging.WARNING, "%s: %s", self._name, trouble)
-        elif not trouble:
+        known, self.trouble = self.trouble, f"{self._name}: {trouble}" if trouble else ""
+        if not trouble:
             _logger.info("%s: connected", self._name)
-        self.trouble = f"{self._name}: {trouble}" if trouble else ""
+        elif self.trouble != known:
+            # A broker that is down for an hour is told of once.
+            _logger.log(logging.INFO if self._closed else logging.WARNING, "%s", self.trouble)
         self._changed()
