@@ -4,10 +4,12 @@ The later of two configurators wins: class attributes < file < environment < com
 """
 
 import argparse
+import difflib
+import logging
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from environs import Env
@@ -16,6 +18,8 @@ from gemstone_events.errors import ServiceConfigurationError
 
 PREFIX = "GEMSTONE_"
 DEFAULT_FILE = "gemstone.toml"
+
+_log = logging.getLogger(__name__)
 
 
 class Configurable:
@@ -90,13 +94,10 @@ class CommandLineConfigurator(BaseConfigurator):
         """Parse the command line; a mistake in it ends the process with a usage message and status 2."""
         parser = argparse.ArgumentParser(description=f"Run the service {self.service_name}.")
         for configurable in self.configurables:
-            parser.add_argument(
-                f"--{configurable.name.replace('_', '-')}",
-                f"--{configurable.name}",
-                dest=configurable.name,
-                help=configurable.help.replace("%", "%%"),
-            )
-        self._found = vars(parser.parse_args(sys.argv[1:] if self._arguments is None else self._arguments))
+            option, help = configurable.name.replace("_", "-"), configurable.help.replace("%", "%%")
+            parser.add_argument(f"--{option}", dest=configurable.name, help=help, metavar="VALUE")
+        arguments = sys.argv[1:] if self._arguments is None else self._arguments
+        self._found = vars(parser.parse_args([_with_dashes(argument) for argument in arguments]))
 
     def get(self, name: str) -> object:
         """Return what the command line says, or None."""
@@ -106,12 +107,23 @@ class CommandLineConfigurator(BaseConfigurator):
 class EnvironmentConfigurator(BaseConfigurator):
     """Takes ``GEMSTONE_<NAME>`` from the environment, or ``GEMSTONE_<SERVICE>_<NAME>``, which goes before it."""
 
+    def load(self) -> None:
+        """Warn of variables that look like a misspelled setting; others may belong to another service."""
+        known = {configurable.name for configurable in self.configurables} | {"config"}
+        for variable in os.environ:
+            name = variable.removeprefix(PREFIX).removeprefix(f"{self._service}_").lower()
+            if variable.startswith(PREFIX) and name not in known and (suggestion := _did_you_mean(name, known)):
+                _log.warning("the environment sets %s, which is no setting%s", variable, suggestion)
+
     def get(self, name: str) -> object:
         """Return what the environment says, or None."""
         env = Env(prefix=PREFIX)
-        service = self.service_name.upper().replace(".", "_").replace("-", "_")
         general: object = env.str(name.upper(), None)
-        return env.str(f"{service}_{name.upper()}", None) or general
+        return env.str(f"{self._service}_{name.upper()}", None) or general
+
+    @property
+    def _service(self) -> str:
+        return self.service_name.upper().replace(".", "_").replace("-", "_")
 
 
 class TomlConfigurator(BaseConfigurator):
@@ -131,7 +143,7 @@ class TomlConfigurator(BaseConfigurator):
         """Read the file.
 
         Raises:
-            ServiceConfigurationError: the file that was asked for is not there, or not TOML.
+            ServiceConfigurationError: the file that was asked for is not there, is not TOML, or sets what is no setting.
         """
         asked_for = self._file_name or os.environ.get(f"{PREFIX}CONFIG")
         path = Path(asked_for or DEFAULT_FILE)
@@ -146,11 +158,29 @@ class TomlConfigurator(BaseConfigurator):
         table: object = content
         for word in self.service_name.split("."):
             table = table.get(word) if isinstance(table, dict) else None
-        self._found = {**content, **(table if isinstance(table, dict) else {})}
+        own = table if isinstance(table, dict) else {}
+        known = {configurable.name for configurable in self.configurables}
+        for name, value in [*content.items(), *own.items()]:
+            # A table may hold the settings of another service, or of a service whose name begins like this one's.
+            if name not in known and not isinstance(value, dict):
+                raise ServiceConfigurationError(
+                    f"{path} sets {name!r}, which is no setting{_did_you_mean(name, known)}"
+                )
+        self._found = {**content, **own}
 
     def get(self, name: str) -> object:
         """Return what the file says, or None."""
         return self._found.get(name)
+
+
+def _with_dashes(argument: str) -> str:
+    # gemstone spelled options as the settings are spelled, --accessible_at.
+    option, equals, value = argument.partition("=")
+    return option.replace("_", "-") + equals + value if option.startswith("--") else argument
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    return "".join(f"; did you mean {close}?" for close in difflib.get_close_matches(name, list(known), 1, cutoff=0.7))
 
 
 def to_port(value: object) -> int | None:
@@ -158,10 +188,11 @@ def to_port(value: object) -> int | None:
     text = str(value).strip().lower()
     if text == "none":
         return None
-    port = 0 if text == "random" else int(text)
-    if not 0 <= port <= 65535:
+    if text == "random":
+        return 0
+    if not text.isdecimal() or int(text) > 65535:
         raise ValueError("a port is a number from 0 to 65535, random or none")
-    return port
+    return int(text)
 
 
 def to_list(value: object) -> list[str]:

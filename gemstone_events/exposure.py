@@ -27,8 +27,10 @@ class RunInUnit(Protocol):
         args: Sequence[object],
         kwargs: Mapping[str, object],
         traceparent: str | None,
+        *,
+        is_answer: bool,
     ) -> Awaitable[object]:
-        """Run it."""
+        """Run it; if ``is_answer``, nothing is committed unless the result is strict JSON."""
 
 
 class Exposure:
@@ -116,7 +118,9 @@ class Exposure:
     ) -> object:
         traceparent = context.headers.get("traceparent")
         with self._statistics.measure(method.name) if self._settings.use_statistics else nullcontext():
-            return await self._run_in_unit(method.function, method.is_coroutine, args, kwargs, traceparent)
+            return await self._run_in_unit(
+                method.function, method.is_coroutine, args, kwargs, traceparent, is_answer=True
+            )
 
     def _notify_plugins(self, request: JsonRpcRequest) -> None:
         for plugin in self._plugins.values():

@@ -124,10 +124,16 @@ def event_handler(
         InvalidPatternError: the name or pattern can match nothing.
         ServiceConfigurationError: another argument is out of range.
     """
+    if callable(event_name):
+        raise ServiceConfigurationError('@event_handler needs an event name: write @event_handler("order.placed")')
     if concurrency < 1:
         raise ServiceConfigurationError(f"concurrency of the handler of {event_name!r} must be at least 1")
     if timeout <= 0:
         raise ServiceConfigurationError(f"timeout of the handler of {event_name!r} must be more than 0 seconds")
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise ServiceConfigurationError(
+            f"retry of the handler of {event_name!r} is {retry!r}: write retry=RetryPolicy(attempts=...)"
+        )
     if isinstance(group, str):
         check_name("group", group)
     options = HandlerOptions(
@@ -165,6 +171,8 @@ def exposed_method(
         requires_handler_reference: the method takes the request's handler as its first argument.
         schema: a marshmallow schema for named parameters.
     """
+    if callable(name):
+        raise ServiceConfigurationError("@exposed_method needs parentheses: write @exposed_method()")
     if is_coroutine is not None:
         warnings.warn("is_coroutine has no effect: write async def", DeprecationWarning, stacklevel=2)
     options = MethodOptions(name, private, requires_handler_reference, None if schema is None else instance(schema))

@@ -5,15 +5,22 @@ from typing import TypeAlias, cast
 
 from marshmallow import Schema, ValidationError
 
-from gemstone_events.errors import SchemaError
+from gemstone_events.errors import SchemaError, ServiceConfigurationError
 from gemstone_events.strict_json import JsonValue
 
 SchemaLike: TypeAlias = Schema | type[Schema]
 
 
 def instance(schema: SchemaLike) -> Schema:
-    """Return an instance of a schema given as class or instance."""
-    return schema() if isinstance(schema, type) else schema
+    """Return an instance of a schema given as class or instance.
+
+    Raises:
+        ServiceConfigurationError: it is no marshmallow schema.
+    """
+    made = schema() if isinstance(schema, type) and issubclass(schema, Schema) else schema
+    if not isinstance(made, Schema):
+        raise ServiceConfigurationError(f"{schema!r} is no schema: give a marshmallow Schema, as class or instance")
+    return made
 
 
 def load(schema: Schema, value: JsonValue, what: str) -> object:

@@ -13,7 +13,7 @@ from typing import Self
 from tornado.ioloop import IOLoop
 from tornado.platform.asyncio import BaseAsyncIOLoop
 
-from gemstone_events import execution, runner
+from gemstone_events import execution, runner, strict_json
 from gemstone_events.adapters import make_store, make_transport
 from gemstone_events.container import Container
 from gemstone_events.emission import Emission, Emitter
@@ -108,6 +108,8 @@ class MicroService(Settings, Container):
         Raises:
             SystemExit: with the message of the ``GemstoneError`` that kept the service from starting.
         """
+        if "_stop_requested" not in vars(self):
+            raise SystemExit(f"{type(self).__name__} cannot run: its __init__ does not call super().__init__()")
         try:
             if not self.skip_configuration:
                 self.configure()
@@ -164,6 +166,7 @@ class MicroService(Settings, Container):
             await self._listen(application)
         self._parts.push_async_callback(self._drain, messaging)
         await messaging.consume()
+        self._warn_of_unreachable_methods(logger)
         for function, seconds in self.periodic_tasks:
             task = self._loop_task(run_periodically(function, seconds, self._run_in_unit, logger))
             self._parts.callback(task.cancel)
@@ -365,6 +368,14 @@ class MicroService(Settings, Container):
         extra = {"get_service_specs": self.get_service_specs}
         return Exposure(self, self._containers, extra, self._plugins, self._run_in_unit, self.authenticate_request)
 
+    def _warn_of_unreachable_methods(self, logger: logging.Logger) -> None:
+        if type(self).authenticate_request is MicroService.authenticate_request:
+            for method in self._expose().methods:
+                if method.private:
+                    logger.warning(
+                        "nobody can call %s: it is private, and authenticate_request denies all", method.name
+                    )
+
     def _make_transports(self) -> list[Transport]:
         settings = TransportSettings(
             namespace=self.namespace, client=self.service_name, max_message_bytes=self.max_body
@@ -384,11 +395,15 @@ class MicroService(Settings, Container):
         args: Sequence[object] = (),
         kwargs: Mapping[str, object] = _NOTHING,
         traceparent: str | None = None,
+        *,
+        is_answer: bool = False,
     ) -> object:
         with UnitOfWork(self._messaging.store if self._messaging else None, traceparent=traceparent) as unit:
             result = await execution.run(
                 function, args, kwargs, is_coroutine=is_coroutine, executor=self.get_executor()
             )
+            if is_answer and unit.changes:
+                strict_json.dumps(result)  # an answer that cannot be given must not leave an effect behind
         await self._commit(unit)
         return result
 

@@ -1,5 +1,6 @@
 """What can be set of a service, and how values come from outside."""
 
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -154,6 +155,10 @@ class Settings:
         check_name("service name", self.name)
         if self.max_parallel_blocking_tasks <= 0:
             raise ServiceConfigurationError("max_parallel_blocking_tasks must be at least 1")
+        if self.port is not None and (not isinstance(self.port, int) or not 0 <= self.port <= 65535):
+            raise ServiceConfigurationError(f"port cannot be {self.port!r}: a number from 0 to 65535, or None")
+        for entry in self.periodic_tasks:
+            _check_periodic_task(entry)
         if not self.endpoint.startswith("/"):
             raise ServiceConfigurationError(f"endpoint {self.endpoint!r} must begin with '/'")
         if isinstance(self.event_transports, str):
@@ -163,6 +168,20 @@ class Settings:
         for name, seconds in (("call_timeout", self.call_timeout), ("shutdown_timeout", self.shutdown_timeout)):
             if not isinstance(seconds, int | float) or seconds <= 0:
                 raise ServiceConfigurationError(f"{name} must be more than 0 seconds, not {seconds!r}")
+
+
+def _check_periodic_task(entry: object) -> None:
+    match entry:
+        case (function, int() | float() as seconds) if callable(function) and seconds > 0:
+            try:
+                inspect.signature(function).bind()
+            except TypeError as error:
+                raise ServiceConfigurationError(
+                    f"the periodic task {function!r} cannot be called without arguments: {error}; a method of the "
+                    "service goes into periodic_tasks in __init__, as (self.tick, 60), or bind arguments with partial"
+                ) from None
+        case _:
+            raise ServiceConfigurationError(f"periodic_tasks holds pairs of a function and seconds, not {entry!r}")
 
 
 def _sqlite_url(path: Path) -> str:

@@ -272,6 +272,7 @@ class Subscriber:
     def _record(self, turn: Attempt, verdict: Verdict) -> None:
         if verdict.kind is Kind.HANDLED:
             self.counts.handled += 1
+            self._log.debug("%s handled event %s", turn.handler.name, turn.key.event_id)
             return
         self.counts.failed += 1
         last_line = verdict.error.strip().rpartition("\n")[2]
@@ -288,6 +289,12 @@ class Subscriber:
             )
         else:
             self.counts.dead += 1
+            (letter,) = verdict.changes.dead_letters
             self._log.error(
-                "%s gave up event %s, now a dead letter: %s", turn.handler.name, turn.key.event_id, last_line
+                "%s gave up event %s (%s): see 'gemstone dead-letters show %s'\n%s",
+                turn.handler.name,
+                turn.key.event_id,
+                letter.reason,
+                letter.id,
+                verdict.error,
             )

@@ -1,6 +1,7 @@
 """Everything that one handler, method or periodic task changes, kept or dropped as one."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Sequence
 from contextvars import ContextVar, Token
 from enum import Enum
 from types import TracebackType
@@ -65,7 +66,7 @@ class UnitOfWork:
         self.changes.emitted.append(message)
 
     def execute(self, sql: str, parameters: SqlParameters = ()) -> None:
-        """Add a statement of the author's own, in the store's database; it runs in the commit, in order.
+        """Add a statement of the author's own, in the store's database; it runs at the commit, in order.
 
         Args:
             sql: one statement in the store's dialect; it returns nothing to the caller.
@@ -77,15 +78,23 @@ class UnitOfWork:
         self._require_open()
         self.changes.statements.append(Statement(sql, parameters))
 
-    async def query(self, sql: str, parameters: SqlParameters = ()) -> Sequence[tuple[SqlValue, ...]]:
-        """Return the rows of a reading statement. It sees what is committed, and nothing of this unit yet.
+    def query(self, sql: str, parameters: SqlParameters = ()) -> Awaitable[Sequence[tuple[SqlValue, ...]]]:
+        """Return, to be awaited, the rows of a reading statement.
+
+        It sees what is committed and nothing of this unit's own statements, which run at the commit. It locks nothing:
+        what other handlers commit meanwhile is not noticed, so let statements compute (``set n = n + 1``).
 
         Raises:
-            StatementError: it failed, or would write.
+            StatementError: it failed, or would write (where it is awaited).
+            UnitOfWorkError: it is called from a ``def``, which cannot await.
         """
         if self.store is None:
             raise UnitOfWorkError("the service is not running, so there is nothing to query")
-        return await self.store.query(Statement(sql, parameters))
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise UnitOfWorkError("a query has to be awaited: make the function that asks async def") from None
+        return self.store.query(Statement(sql, parameters))
 
     def complete(self, handled: InboxKey | None = None) -> Changes:
         """Close the unit and return what is to be committed, with the mark of the event that it handled."""

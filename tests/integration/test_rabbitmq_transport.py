@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from urllib.parse import urlsplit
@@ -272,6 +273,14 @@ async def test_many_may_publish_at_once(transports: Transports) -> None:
     assert all(outcome is Outcome.CONFIRMED for answer in outcomes for outcome in answer)
     await recorder.until_count(1000)
     assert set(recorder.counts().values()) == {1}
+
+
+async def test_a_stall_of_some_seconds_does_not_cost_the_connection(transports: Transports) -> None:
+    transport = await transports.open()
+    assert isinstance(transport, RabbitMQTransport)
+    assert transport._publishing.session is not None
+    sock = transport._publishing.session.connection._sock
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 15_000  # py-amqp: one second
 
 
 async def test_a_message_that_amqp_cannot_carry_is_refused_alone(transports: Transports) -> None:

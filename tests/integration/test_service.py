@@ -1,12 +1,14 @@
 """Whole services, on the memory parts and on the embedded ones alike."""
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Callable
 
 import pytest
 from marshmallow import Schema, fields
+from tornado.httpclient import AsyncHTTPClient
 
 from gemstone_events import (
     EVERY_INSTANCE,
@@ -430,6 +432,48 @@ async def test_a_method_that_fails_keeps_nothing(settings):
         await shop.emit_event("order.placed", 2)
         await until(lambda: len(shop.got) == 2)
     assert shop.got == [1, 2]
+
+
+async def test_a_method_whose_answer_is_no_json_keeps_nothing(settings):
+    class Shop(MicroService):
+        name = "shop"
+
+        @exposed_method()
+        async def place(self):
+            self.emit_event("order.placed", 1)
+            return {1, 2}
+
+    async with Shop(**{**settings(), "port": 0}) as shop:
+        body = '{"jsonrpc": "2.0", "id": 1, "method": "place"}'
+        headers = {"Content-Type": "application/json"}
+        response = await AsyncHTTPClient().fetch(shop.url, method="POST", headers=headers, body=body)
+        assert json.loads(response.body)["error"]["code"] == -32603
+        assert await shop.store.read_emitted(0, 10) == []
+
+
+async def test_a_query_from_a_def_says_that_it_has_to_be_awaited(settings):
+    class Reader(MicroService):
+        name = "reader"
+
+        def read(self):
+            self.unit_of_work.query("select 1")
+
+    async with Reader(**settings()) as reader:
+        with pytest.raises(UnitOfWorkError, match="async def"):
+            await reader._run_in_unit(reader.read, False)
+
+
+async def test_a_private_method_that_nobody_can_call_is_warned_of(settings, caplog):
+    class Secretive(MicroService):
+        name = "secretive"
+
+        @exposed_method(private=True)
+        def secret(self):
+            """Tell."""
+
+    async with Secretive(**settings()):
+        pass
+    assert "nobody can call secret" in caplog.text
 
 
 async def test_a_plain_thread_blocks_until_its_event_is_stored(settings):

@@ -56,6 +56,27 @@ def test_a_file_that_was_asked_for_must_be_there_and_be_toml(tmp_path):
         configured(TomlConfigurator(tmp_path / "broken.toml"))
 
 
+def test_a_misspelled_setting_in_the_file_is_refused_and_the_right_one_suggested(tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text('event_transprots = ["memory://x"]\n')
+    with pytest.raises(ServiceConfigurationError, match=r"'event_transprots'.*did you mean event_transports"):
+        configured(TomlConfigurator(file))
+    file.write_text("[billing]\nprot = 1\n")
+    with pytest.raises(ServiceConfigurationError, match=r"'prot'.*did you mean port"):
+        configured(TomlConfigurator(file))
+    file.write_text("[another_service]\nwhatever = 1\n")
+    assert configured(TomlConfigurator(file)).port == 8000
+
+
+def test_a_misspelled_variable_is_warned_of(monkeypatch, caplog):
+    monkeypatch.setenv("GEMSTONE_PROT", "1")
+    monkeypatch.setenv("GEMSTONE_SOMETHING_QUITE_DIFFERENT", "1")
+    configured(EnvironmentConfigurator())
+    assert [record.getMessage() for record in caplog.records] == [
+        "the environment sets GEMSTONE_PROT, which is no setting; did you mean port?"
+    ]
+
+
 @pytest.mark.parametrize("value", ["http", "-1", "65536", "8000.5"])
 def test_a_port_that_is_none_is_refused_with_the_setting_named(value):
     with pytest.raises(ServiceConfigurationError, match="'port'"):
@@ -114,6 +135,9 @@ def test_a_service_may_narrow_what_is_configurable():
         ({"endpoint": "api"}, "must begin with '/'"),
         ({"event_transports": "memory://x"}, "is a list"),
         ({"shutdown_timeout": 0}, "shutdown_timeout"),
+        ({"port": "80a"}, "port cannot be '80a'"),
+        ({"periodic_tasks": [(1, print)]}, "pairs of a function and seconds"),
+        ({"periodic_tasks": [(lambda needed: None, 1)]}, "without arguments.*needed"),
         ({"name": "two words"}, "service name"),
         ({"namespace": "a/b"}, "namespace"),
     ],

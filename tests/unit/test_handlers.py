@@ -123,6 +123,20 @@ def test_options_out_of_range_are_refused():
         event_handler("a", group="two words")
 
 
+def test_decorators_without_their_parentheses_say_so():
+    with pytest.raises(ServiceConfigurationError, match=r"write @exposed_method\(\)"):
+        exposed_method(print)
+    with pytest.raises(ServiceConfigurationError, match=r"write @event_handler\("):
+        event_handler(print)
+
+
+def test_a_retry_that_is_no_policy_and_a_schema_that_is_none_are_refused():
+    with pytest.raises(ServiceConfigurationError, match=r"retry=RetryPolicy\(attempts"):
+        event_handler("a", retry=3)
+    with pytest.raises(ServiceConfigurationError, match="marshmallow Schema"):
+        event_handler("a", schema=dict)
+
+
 def test_a_schema_may_be_a_class_or_an_instance():
     class Part(Container):
         @event_handler("a", schema=OrderSchema)
