@@ -1,5 +1,7 @@
 """The examples and the README do what they say: each is run as its reader would run it, in an empty folder."""
 
+import dataclasses
+import inspect
 import json
 import os
 import re
@@ -14,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+import gemstone_events
+from gemstone_events import Event, MicroService, RetryPolicy, event_handler, exposed_method
 from gemstone_events.cli import gemstone
 from gemstone_events.configuration import default_configurables
 from gemstone_events.settings import Settings
@@ -38,6 +42,12 @@ def script(name: str) -> Path:
     """Where an example begins."""
     folder = EXAMPLES / name
     return folder / f"{name}.py" if folder.is_dir() else EXAMPLES / f"{name}.py"
+
+
+def blocks(page: str) -> list[str]:
+    """The Python programs on a page of the documentation, in order."""
+    found: list[str] = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    return found
 
 
 def environment() -> dict[str, str]:
@@ -84,8 +94,7 @@ def test_an_example_prints_what_is_kept_beside_it(name: str, tmp_path: Path) -> 
 
 def block_of_the_readme(line: str) -> str:
     """The program in the README that has this line."""
-    blocks: list[str] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    return next(block for block in blocks if line in block)
+    return next(block for block in blocks("README.md") if line in block)
 
 
 def test_the_readme_shows_the_hello_world_that_is_there_in_15_lines() -> None:
@@ -146,6 +155,83 @@ def test_the_events_of_the_readme_flow(tmp_path: Path) -> None:
 
     events = {event["type"]: event["data"] for event in map(json.loads, output.splitlines())}
     assert events == {"order.placed": {"id": 42, "total": 250}, "invoice.issued": {"order": 42, "total": 250}}, errors
+
+
+def call(url: str, method: str, params: dict[str, object], token: str = "") -> dict[str, object]:
+    """Call a method, and return the answer."""
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=DEADLINE_SECONDS) as response:
+        answer: dict[str, object] = json.load(response)
+    return answer
+
+
+def test_the_complete_service_of_the_api_page_works(tmp_path: Path) -> None:
+    (tmp_path / "stock.py").write_text(blocks("docs/api.md")[-1])
+    receipt = {"receipt": "R1", "article": "pen", "count": 10}
+
+    with running(tmp_path, "stock.py", "--token", "secret", "--port", "0") as service:
+        url = ready_line(service, r"is ready: (\S+);")
+        assert call(url, "stock.receive", receipt)["error"] == {"code": -32001, "message": "Access denied"}
+        assert call(url, "stock.receive", receipt, "guessed")["error"] == {"code": -32001, "message": "Access denied"}
+        for _ in range(2):  # whoever gets no answer asks again
+            assert call(url, "stock.receive", receipt, "secret")["result"] == "R1"
+        assert ready_line(service, r"(stock.received): \{'receipt': 'R1'")
+        for order in ("A1", "A2"):
+            arguments = (f"order={order}", "article=pen", "count=3")
+            with running(tmp_path, "-m", "gemstone_events.cli", "emit", "order.placed", *arguments) as emit:
+                _, errors = emit.communicate(timeout=DEADLINE_SECONDS)
+            assert emit.returncode == 0, errors
+            assert ready_line(service, r"stock.reserved: \{'order': '(\w+)'") == order
+        assert call(url, "stock.count", {"article": "pen"})["result"] == {"article": "pen", "count": 4}
+        unknown = {"code": 1001, "message": "Unknown article", "data": {"article": "ink"}}
+        assert call(url, "stock.count", {"article": "ink"})["error"] == unknown
+        assert call(url, "stock.calls", {})["result"] == 5
+        service.send_signal(signal.SIGTERM)
+        _, errors = service.communicate(timeout=DEADLINE_SECONDS)
+
+    assert service.returncode == 0, errors
+
+
+def test_the_first_service_of_the_api_page_and_the_old_names_can_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "minimal.py").write_text(blocks("docs/api.md")[0])
+    (tmp_path / "old_names.py").write_text(blocks("docs/from-gemstone.md")[0])
+    with running(tmp_path, "-c", "import minimal, old_names; minimal.Stock()") as process:
+        _, errors = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 0, errors
+
+
+def test_the_tests_on_the_page_about_testing_pass(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "testing.md").read_text()
+    files = re.findall(r"`(\w+\.\w+)`[^\n]*:\n\n```\w+\n(.*?)```", page, re.DOTALL)
+    for name, content in files:
+        (tmp_path / name).write_text(content)
+    named = {"pytest.ini", "billing.py", "test_billing.py", "test_on_rabbitmq.py", "test_contract.py"}
+    assert {name for name, _ in files} == named
+
+    with running(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider") as process:
+        output, errors = process.communicate(timeout=2 * DEADLINE_SECONDS)
+
+    assert process.returncode == 0, output + errors
+    assert re.search(r"\d+ passed", output)
+
+
+def test_every_parameter_and_field_is_on_the_api_page() -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
+    for function in (event_handler, exposed_method, MicroService.emit_event):
+        for name in inspect.signature(function).parameters.keys() - {"self"}:
+            assert re.search(rf"^\| `{name}`", text, re.MULTILINE), f"{function.__name__}: {name}"
+    for name in [field.name for kind in (RetryPolicy, Event) for field in dataclasses.fields(kind)]:
+        assert re.search(rf"^\|[^|]*`{name}`", text, re.MULTILINE), name
+    for field in dataclasses.fields(RetryPolicy):
+        row = re.search(rf"^\| `{field.name}` \|([^|]*)\|", text, re.MULTILINE)
+        assert row is not None
+        assert not isinstance(field.default, int | float) or str(field.default) in row[1], field.name
+
+
+def test_every_public_name_is_on_the_api_page() -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
+    assert [name for name in gemstone_events.__all__ if name not in text] == []
 
 
 def test_every_command_that_the_readme_names_exists() -> None:
