@@ -2,7 +2,6 @@
 
 import asyncio
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 
@@ -11,6 +10,7 @@ from gemstone_events.codec import decode
 from gemstone_events.deadlines import Deadlines
 from gemstone_events.errors import DecodeError, SchemaError
 from gemstone_events.event import Event, new_id
+from gemstone_events.execution import Threads
 from gemstone_events.handlers import EventHandler
 from gemstone_events.message import Message
 from gemstone_events.retry import RetryPolicy
@@ -27,13 +27,17 @@ class Attempt:
 
     Attributes:
         key: the inbox key.
-        failures: how many attempts have failed before.
+        failures: how many attempts have failed before, or were begun by a process that is gone.
+        error: the last failure before, for people.
+        redelivered: the transport surely delivered it before.
     """
 
     key: InboxKey
     handler: EventHandler
     message: Message
     failures: int = 0
+    error: str = ""
+    redelivered: bool = False
 
 
 class Kind(Enum):
@@ -60,42 +64,63 @@ class Verdict:
     delay: float = 0.0
 
 
-async def attempt(
-    turn: Attempt, store: EventStore, deadlines: Deadlines, retry: RetryPolicy, executor: ThreadPoolExecutor
-) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What the attempts of one service work with.
+
+    Attributes:
+        store: where units of work will be written; an attempt writes nothing.
+        threads: where ``def`` handlers run.
+        max_body: the longest body in bytes that is decoded.
+    """
+
+    store: EventStore
+    threads: Threads
+    max_body: int
+
+
+async def attempt(turn: Attempt, workplace: Workplace, deadlines: Deadlines, retry: RetryPolicy) -> Verdict:
     """Decode, validate and handle; whatever goes wrong is part of the verdict.
 
     Args:
         turn: what to attempt.
-        store: where the unit of work will be written; nothing is written here.
-        deadlines: how long the handler may take.
+        workplace: what to work with.
+        deadlines: how long the handler may take, from when it begins.
         retry: what to do about failures.
-        executor: where ``def`` handlers run.
     """
     try:
-        event = decode(turn.message)
+        event = decode(turn.message, max_body=workplace.max_body)
         body = _load(turn.handler, event)
     except DecodeError as error:
         return buried(turn, "undecodable", str(error))
     except SchemaError as error:
         return buried(turn, "schema", str(error))
+    except Exception as error:  # noqa: BLE001 - a hook of the author's schema
+        return failed(turn, error, retry)
     handler = turn.handler
     arguments = (body, event) if handler.takes_event else (body,)
     timeout = asyncio.timeout(None)
     try:
-        with UnitOfWork(store, cause=event) as unit:
+        with UnitOfWork(workplace.store, cause=event) as unit:
             async with timeout:
-                deadlines.begin(timeout, lambda: timeout.reschedule(0))
-                await execution.run(handler.function, arguments, is_coroutine=handler.is_coroutine, executor=executor)
+                await execution.run_apart(
+                    handler.function,
+                    arguments,
+                    is_coroutine=handler.is_coroutine,
+                    threads=workplace.threads,
+                    begins=lambda: deadlines.begin(timeout, lambda: timeout.reschedule(0)),
+                )
     except TimeoutError as error:
         overdue = TimeoutError(f"no outcome within {deadlines.seconds:g} seconds")
         return failed(turn, overdue if timeout.expired() else error, retry)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - even sys.exit() in a handler ends only the handler
-        return failed(turn, error, retry)
     except asyncio.CancelledError as error:
         if (task := asyncio.current_task()) and task.cancelling():
             raise
-        return failed(turn, error, retry)  # the handler cancelled itself; nobody cancelled us
+        return failed(turn, RuntimeError(f"something that the handler awaits was cancelled: {error}"), retry)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever ends a handler, as sys.exit(), ends only the handler
+        return failed(turn, error, retry)
     finally:
         deadlines.end(timeout)
     return Verdict(Kind.HANDLED, unit.complete(turn.key))

@@ -53,6 +53,10 @@ def encode(event: Event, *, broadcast: bool = True, max_body: int = MAX_BODY_BYT
     if max(map(len, attributes.values())) > MAX_ATTRIBUTE_BYTES:
         longest = max(attributes, key=lambda name: len(attributes[name]))
         raise InvalidEventError(f"the attribute {longest} is longer than {MAX_ATTRIBUTE_BYTES} characters")
+    try:
+        "".join(attributes.values()).encode()
+    except UnicodeEncodeError:
+        raise InvalidEventError("an attribute holds a lone surrogate, which no transport can carry") from None
     return Message(attributes, body, broadcast)
 
 

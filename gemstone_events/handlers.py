@@ -1,6 +1,7 @@
 """The decorators, and what they declare: event handlers and exposed methods."""
 
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -128,8 +129,10 @@ def event_handler(
         raise ServiceConfigurationError('@event_handler needs an event name: write @event_handler("order.placed")')
     if concurrency < 1:
         raise ServiceConfigurationError(f"concurrency of the handler of {event_name!r} must be at least 1")
-    if timeout <= 0:
-        raise ServiceConfigurationError(f"timeout of the handler of {event_name!r} must be more than 0 seconds")
+    if not 0 < timeout < math.inf:
+        raise ServiceConfigurationError(
+            f"timeout of the handler of {event_name!r} must be more than 0 seconds, and finite"
+        )
     if retry is not None and not isinstance(retry, RetryPolicy):
         raise ServiceConfigurationError(
             f"retry of the handler of {event_name!r} is {retry!r}: write retry=RetryPolicy(attempts=...)"
@@ -199,6 +202,7 @@ def declared_methods(owner: object) -> Iterator[tuple[str, Callable[..., object]
     """Yield attribute name, bound function and options of every exposed method of an object."""
     for attribute, function in _functions(owner):
         if (options := method_options(function)) is not None:
+            _refuse_generator(owner, attribute, function)
             yield attribute, getattr(owner, attribute), options
 
 
@@ -210,6 +214,7 @@ def declared_handlers(owner: object) -> Iterator[EventHandler]:
     """
     for attribute, function in _functions(owner):
         for options in getattr(function, _EVENTS, ()):
+            _refuse_generator(owner, attribute, function)
             bound: BoundFunction = getattr(owner, attribute)
             yield EventHandler(
                 name=f"{type(owner).__name__}.{attribute}",
@@ -228,6 +233,13 @@ def _functions(owner: object) -> Iterator[tuple[str, object]]:
             if attribute not in seen:
                 seen.add(attribute)
                 yield attribute, inspect.getattr_static(type(owner), attribute)
+
+
+def _refuse_generator(owner: object, attribute: str, function: object) -> None:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ServiceConfigurationError(
+            f"{type(owner).__name__}.{attribute} is a generator, whose body would never run: return instead of yield"
+        )
 
 
 def _takes_event(function: BoundFunction, name: str) -> bool:

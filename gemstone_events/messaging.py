@@ -5,9 +5,10 @@ import contextlib
 import logging
 import time
 from collections.abc import Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
+from gemstone_events.attempt import Workplace
 from gemstone_events.errors import StoreError
+from gemstone_events.execution import Threads
 from gemstone_events.relay import Relay
 from gemstone_events.retrier import Retrier
 from gemstone_events.store.port import EventStore
@@ -26,7 +27,8 @@ class Messaging:
         store: the service's store, not yet opened.
         transports: not yet opened; everything emitted goes to each of them.
         plans: what is subscribed to, on each of them.
-        executor: where ``def`` handlers run.
+        threads: where ``def`` handlers run.
+        max_body: the longest body in bytes that is handled.
         owner: what tells this process from others on the same store.
         inbox_retention: seconds for which a handled event is remembered.
         logger: where trouble is reported.
@@ -37,16 +39,23 @@ class Messaging:
         store: EventStore,
         transports: Sequence[Transport],
         plans: Sequence[SubscriptionPlan],
-        executor: ThreadPoolExecutor,
+        threads: Threads,
         owner: str,
-        inbox_retention: float,
         logger: logging.Logger,
+        *,
+        max_body: int,
+        inbox_retention: float,
     ) -> None:
         scheduled = asyncio.Event()
         self.store = store
         self.transports = transports
-        self.subscribers = [Subscriber(plan, store, executor, scheduled, logger) for plan in plans]
-        self.relays = [Relay(store, transport, owner, logger) for transport in transports]
+        workplace = Workplace(store, threads, max_body)
+        self.subscribers = [Subscriber(plan, workplace, scheduled, logger) for plan in plans]
+        # Work is done once, so only one transport may carry it: the first.
+        self.relays = [
+            Relay(store, transport, owner, logger, carries_work=number == 0)
+            for number, transport in enumerate(transports)
+        ]
         self._retrier = Retrier(store, self.subscribers, scheduled, owner, logger)
         self._by_subscription = {subscriber.plan.subscription: subscriber for subscriber in self.subscribers}
         self._inbox_retention = inbox_retention
@@ -56,19 +65,20 @@ class Messaging:
         self._is_open = False
 
     async def open(self) -> None:
-        """Open the store and the transports and begin to relay: from now on events can be emitted."""
+        """Open the store and the transports: from now on events can be emitted."""
         await self.store.open()
         self._is_open = True
         for transport in self.transports:
             await transport.open()
-        self._relaying = [self._spawn(relay.run(), "relay") for relay in self.relays]
 
     async def consume(self) -> None:
-        """Subscribe, and begin to handle."""
+        """Subscribe, then begin to relay: what the start emitted finds the service's own queues."""
+        if self.subscribers:
+            for transport in self.transports:
+                await transport.subscribe(list(self._by_subscription), self._receive)
+        self._relaying = [self._spawn(relay.run(), "relay") for relay in self.relays]
         if not self.subscribers:
             return
-        for transport in self.transports:
-            await transport.subscribe(list(self._by_subscription), self._receive)
         self._tending = [self._spawn(self._retrier.run(), "retries"), self._spawn(self._forget_handled(), "retention")]
 
     async def drain(self, timeout: float) -> None:
@@ -85,7 +95,7 @@ class Messaging:
         """Publish what was emitted, for ``timeout`` seconds at most; the rest is published after the next start."""
         with contextlib.suppress(TimeoutError, StoreError):
             async with asyncio.timeout(timeout):
-                await asyncio.gather(*(relay.flushed() for relay in self.relays if not relay.is_troubled))
+                await asyncio.gather(*(relay.flushed() for relay in self.relays if not relay.trouble))
 
     async def close(self) -> None:
         """Let go of everything. Twice is harmless."""
@@ -104,6 +114,9 @@ class Messaging:
             status = transport.status()
             if not status.ready:
                 found[transport.address] = status.detail or "not connected"
+        for relay in self.relays:
+            if relay.trouble:
+                found.setdefault(relay.address, relay.trouble)
         for task in (*self._relaying, *self._tending):
             if task.done():
                 found[task.get_name()] = DEFECT

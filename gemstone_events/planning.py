@@ -38,6 +38,7 @@ def plan_subscriptions(handlers: Iterable[EventHandler], service: str, instance:
         subscription = Subscription(group_name, pattern, per_instance=per_instance, prefetch=prefetch)
         plans.append(_plan(subscription, members))
     for pattern, members in work.items():
+        _check_agreement(f"{pattern} as work", members)
         prefetch = _prefetch(members[0].options.concurrency)
         plans.append(_plan(Subscription(service, pattern, work_queue=True, prefetch=prefetch), members))
     return plans
@@ -49,6 +50,7 @@ def _prefetch(concurrency: int) -> int:
 
 
 def _plan(subscription: Subscription, members: list[EventHandler]) -> SubscriptionPlan:
+    _check_names(subscription.pattern, members)
     options = members[0].options
     return SubscriptionPlan(
         subscription=subscription,
@@ -60,6 +62,15 @@ def _plan(subscription: Subscription, members: list[EventHandler]) -> Subscripti
     )
 
 
+def _check_names(pattern: str, members: list[EventHandler]) -> None:
+    names = [member.name for member in members]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ServiceConfigurationError(
+            f"two handlers of {pattern!r} are named {min(twice)}: the inbox could not tell them apart; "
+            "rename one of the classes, or give one of them a group of its own"
+        )
+
+
 def _check_agreement(pattern: str, members: list[EventHandler]) -> None:
     first = members[0]
     for other in members[1:]:
@@ -67,5 +78,5 @@ def _check_agreement(pattern: str, members: list[EventHandler]) -> None:
             if getattr(first.options, option) != getattr(other.options, option):
                 raise ServiceConfigurationError(
                     f"{first.name} and {other.name} share the subscription to {pattern!r} and disagree on {option}: "
-                    "give both the same, or give one of them a group of its own"
+                    "give both the same, or put one of them into another service"
                 )

@@ -12,42 +12,54 @@ from gemstone_events.store.port import Changes, EventStore, Recorded
 from gemstone_events.transport import Outcome, Transport
 
 BATCH = 500
+MAX_WAITING = 1000
 LEASE_SECONDS = 3.0
 CHECKPOINT_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 30.0
 
 
 class Relay:
-    """Moves emitted messages from a store to a transport, in the log's order, each at least once.
+    """Moves emitted messages from a store to a transport, each at least once, in the log's order while none is refused.
 
-    Several processes on one store elect one relay by a lease. The checkpoint is written a little behind what was
-    confirmed: after a kill the last messages are published again with the same ids, and the inbox absorbs them.
+    A message that is refused, or whose outcome is unknown, is tried again while later ones go on, up to a bound. The
+    checkpoint stands before the first message that is not confirmed, and is written a little behind: after a kill the
+    last messages are published again with the same ids, and the inbox absorbs them. Several processes on one store
+    elect one relay for each transport by a lease.
 
     Args:
         store: where the messages are.
         transport: where they go.
         owner: what tells this process from others that hold the lease.
         logger: where trouble is reported, once when it begins and once when it ends.
+        carries_work: publish work as well; of a service's transports only one may, for work is done once.
     """
 
-    def __init__(self, store: EventStore, transport: Transport, owner: str, logger: logging.Logger) -> None:
+    def __init__(
+        self, store: EventStore, transport: Transport, owner: str, logger: logging.Logger, *, carries_work: bool = True
+    ) -> None:
+        self.address = transport.address
         self._store = store
         self._transport = transport
         self._owner = owner
         self._log = logger
+        self._carries_work = carries_work
         self._name = f"relay:{transport.address}"
-        self._position = 0
+        self._read = 0
+        self._waiting: dict[int, Recorded] = {}
+        self._again_at = 0.0
+        self._batch = BATCH
         self._saved_position = 0
         self._saved_at = 0.0
         self._renewed_at = float("-inf")
-        self._confirmed_ahead: set[int] = set()
         self._failures = 0
-        self._idle = asyncio.Event()
+        self._progress = asyncio.Event()
 
     @property
-    def is_troubled(self) -> bool:
-        """The last try to publish did not confirm everything."""
-        return self._failures > 0
+    def trouble(self) -> str:
+        """What does not work now, for people; empty when all is well."""
+        if not self._failures:
+            return ""
+        return self._transport.status().detail or f"{len(self._waiting)} events were not taken and are tried again"
 
     async def run(self) -> None:
         """Publish for ever; cancel it to stop."""
@@ -56,8 +68,8 @@ class Relay:
                 try:
                     await self._lead()
                 except StoreError as error:
-                    self._log.error("the relay to %s cannot use the store: %s", self._transport.address, error)
-                    await self._back_off()
+                    self._log.error("the relay to %s cannot use the store: %s", self.address, error)
+                    await self._pause()
         finally:
             await self._stop()
 
@@ -65,64 +77,106 @@ class Relay:
         """Return when everything in the log has been confirmed, or another process leads."""
         last = await self._store.last_position()
         while self._position < last and self._holds_lease():
-            self._idle.clear()
-            await self._idle.wait()
+            self._progress.clear()
+            await self._progress.wait()
+
+    @property
+    def _position(self) -> int:
+        """Everything up to here is confirmed."""
+        return min(self._waiting) - 1 if self._waiting else self._read
 
     async def _lead(self) -> None:
         if not await self._keep_lease():
             await asyncio.sleep(LEASE_SECONDS / 4)
             return
-        self._position = self._saved_position = await self._start()
-        self._confirmed_ahead.clear()
+        self._read = self._saved_position = await self._start()
+        self._waiting.clear()
         while await self._keep_lease():
             if time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
                 await self._save_checkpoint()
-            recorded = await self._store.read_emitted(self._position, BATCH)
-            if recorded:
-                await self._publish(recorded)
-            else:
-                self._idle.set()
-                is_saved = self._position == self._saved_position
-                await self._store.wait_emitted(self._position, LEASE_SECONDS / 4 if is_saved else CHECKPOINT_SECONDS)
+            await self._step()
 
     async def _start(self) -> int:
         # A transport that is new to this store takes over where the one that was served best stands: a change of URL
-        # neither repeats the whole history nor skips what was never published.
+        # neither repeats the whole history nor skips what was never published. It is written down at once, or the
+        # progress of another transport would be taken for this one's at the next start.
         own = await self._store.checkpoint(self._name)
         if own is not None:
             return own
         known = await self._store.checkpoints()
-        return max((position for name, position in known.items() if name.startswith("relay:")), default=0)
+        start = max((position for name, position in known.items() if name.startswith("relay:")), default=0)
+        await self._store.commit(Changes(checkpoints={self._name: start}))
+        return start
 
-    async def _publish(self, recorded: Sequence[Recorded]) -> None:
-        waiting = [entry for entry in recorded if entry.position not in self._confirmed_ahead]
-        outcomes = await self._transport.publish([entry.message for entry in waiting])
-        self._confirmed_ahead.update(
-            entry.position for entry, outcome in zip(waiting, outcomes, strict=True) if outcome is Outcome.CONFIRMED
-        )
-        for entry in recorded:
-            if entry.position not in self._confirmed_ahead:
-                break
-            self._confirmed_ahead.discard(entry.position)
-            self._position = entry.position
-        self._idle.set()
-        if all(outcome is Outcome.CONFIRMED for outcome in outcomes):
-            if self._failures:
-                self._log.info("the relay publishes to %s again", self._transport.address)
-            self._failures = 0
+    async def _step(self) -> None:
+        waiting = list(self._waiting.values())[: self._batch] if time.monotonic() >= self._again_at else []
+        recorded: Sequence[Recorded] = []
+        if self._may_read and len(waiting) < self._batch:
+            recorded = await self._store.read_emitted(self._read, self._batch - len(waiting))
+        if recorded or waiting:
+            await self._publish([*waiting, *recorded])
         else:
-            await self._back_off()
+            await self._wait()
 
-    async def _back_off(self) -> None:
+    async def _publish(self, entries: Sequence[Recorded]) -> None:
+        outcomes = await self._transport.publish([entry.message for entry in entries if self._carries(entry)])
+        told = iter(outcomes)
+        refused = False
+        for entry in entries:
+            self._read = max(self._read, entry.position)
+            if not self._carries(entry) or next(told) is Outcome.CONFIRMED:
+                self._waiting.pop(entry.position, None)
+            else:
+                self._waiting[entry.position] = entry
+                refused = True
+        self._progress.set()
+        # Too much for the time that a publish may take: less at once is sure to get through.
+        self._batch = max(1, self._batch // 2) if Outcome.UNKNOWN in outcomes else min(BATCH, self._batch * 2)
+        if not self._waiting:
+            self._recovered()
+        elif refused and self._transport.status().publishing:
+            self._again_at = time.monotonic() + self._next_delay()
+        elif refused:
+            await self._pause()
+
+    @property
+    def _may_read(self) -> bool:
+        # While the transport takes nothing, what waits in the log takes no memory.
+        return not self._waiting or (len(self._waiting) < MAX_WAITING and self._transport.status().publishing)
+
+    def _carries(self, entry: Recorded) -> bool:
+        return self._carries_work or entry.message.broadcast
+
+    async def _wait(self) -> None:
+        self._progress.set()
+        timeout = LEASE_SECONDS / 4 if self._position == self._saved_position else CHECKPOINT_SECONDS
+        if self._waiting:
+            timeout = min(timeout, max(0.0, self._again_at - time.monotonic()))
+        if self._may_read:
+            await self._store.wait_emitted(self._read, timeout)
+        else:
+            await asyncio.sleep(timeout)
+
+    async def _pause(self) -> None:
+        """Wait a while; a transport that comes back ends it early."""
+        delay = self._next_delay()
+        self._transport.changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._transport.changed.wait()
+        self._again_at = 0.0
+
+    def _next_delay(self) -> float:
         self._failures += 1
         if self._failures == 1:
-            detail = self._transport.status().detail or "not everything was confirmed"
-            self._log.warning("publishing to %s is troubled and will be tried again: %s", self._name[6:], detail)
+            self._log.warning("publishing to %s is troubled and will be tried again: %s", self.address, self.trouble)
         ceiling = min(MAX_BACKOFF_SECONDS, 0.05 * 2.0 ** min(self._failures, 20))
-        self._transport.changed.clear()
-        with contextlib.suppress(TimeoutError):  # a transport that comes back ends the wait early
-            async with asyncio.timeout(random.uniform(ceiling / 2, ceiling)):
-                await self._transport.changed.wait()
+        return random.uniform(ceiling / 2, ceiling)
+
+    def _recovered(self) -> None:
+        if self._failures:
+            self._log.info("everything is published to %s again", self.address)
+        self._failures = 0
 
     async def _keep_lease(self) -> bool:
         if time.monotonic() - self._renewed_at < LEASE_SECONDS / 3:
@@ -138,9 +192,10 @@ class Relay:
         return time.monotonic() - self._renewed_at < LEASE_SECONDS
 
     async def _save_checkpoint(self) -> None:
-        if self._position != self._saved_position:
-            await self._store.commit(Changes(checkpoints={self._name: self._position}))
-            self._saved_position = self._position
+        position = self._position
+        if position != self._saved_position:
+            await self._store.commit(Changes(checkpoints={self._name: position}))
+            self._saved_position = position
         self._saved_at = time.monotonic()
 
     async def _stop(self) -> None:
@@ -150,4 +205,4 @@ class Relay:
             await self._save_checkpoint()
             await self._store.release_lease(self._name, self._owner)
         except StoreError as error:
-            self._log.warning("the relay to %s could not save its checkpoint: %s", self._transport.address, error)
+            self._log.warning("the relay to %s could not save its checkpoint: %s", self.address, error)

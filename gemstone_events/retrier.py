@@ -11,6 +11,7 @@ from gemstone_events.subscriber import Subscriber
 
 POLL_SECONDS = 1.0
 BATCH = 100
+BUSY_SECONDS = 0.05
 LEASE_MARGIN_SECONDS = 30.0
 
 
@@ -33,6 +34,7 @@ class Retrier:
         logger: logging.Logger,
     ) -> None:
         self._store = store
+        self._subscribers = subscribers
         self._owner = owner
         self._log = logger
         self._scheduled = scheduled
@@ -45,6 +47,8 @@ class Retrier:
             self._scheduled.clear()
             try:
                 pause = await self._claim_due()
+                for subscriber in self._subscribers:
+                    await subscriber.settle_held()
             except StoreError as error:
                 self._log.error("retries wait because the store cannot be used: %s", error)
                 pause = POLL_SECONDS
@@ -58,6 +62,10 @@ class Retrier:
         pause = await self._store.seconds_to_next_retry(consumers)
         if pause is None or pause > 0:
             return POLL_SECONDS if pause is None else pause
-        for retry in await self._store.claim_retries(consumers, self._owner, self._lease, BATCH):
-            self._by_consumer[retry.key.consumer].retry(retry)
-        return 0.0
+        claimed = 0
+        for subscriber in self._subscribers:
+            if room := min(BATCH, subscriber.room):
+                for retry in await self._store.claim_retries(subscriber.consumers, self._owner, self._lease, room):
+                    claimed += 1
+                    subscriber.retry(retry)
+        return 0.0 if claimed else BUSY_SECONDS

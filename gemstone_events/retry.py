@@ -27,6 +27,11 @@ class RetryPolicy:
             raise ValueError(f"attempts must be at least 1, not {self.attempts}")
         if self.first_delay < 0 or self.max_delay < 0:
             raise ValueError("delays are seconds and cannot be negative")
+        for name, kinds in (("retry_on", self.retry_on), ("fatal", self.fatal)):
+            if not isinstance(kinds, tuple) or not all(
+                isinstance(k, type) and issubclass(k, BaseException) for k in kinds
+            ):
+                raise ValueError(f"{name} is a tuple of exception classes, not {kinds!r}")
 
     def allows(self, error: BaseException, attempts: int) -> bool:
         """Tell whether to try again after ``attempts`` attempts, the last of which failed with ``error``."""

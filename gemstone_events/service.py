@@ -24,6 +24,7 @@ from gemstone_events.errors import (
     ServiceNotRunningError,
 )
 from gemstone_events.event import new_id
+from gemstone_events.execution import Threads
 from gemstone_events.exposure import Exposure
 from gemstone_events.handlers import EventHandler, declared_handlers
 from gemstone_events.logs import setup_logging
@@ -65,7 +66,7 @@ class MicroService(Settings, Container):
         self.instance_id = new_id()
         self._io_loop = io_loop
         self._plugins: dict[str, BasePlugin] = {}
-        self._executor: ThreadPoolExecutor | None = None
+        self._own_threads: Threads | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._messaging: Messaging | None = None
@@ -131,15 +132,25 @@ class MicroService(Settings, Container):
     async def __aenter__(self) -> Self:
         if self._loop is not None:
             raise ServiceConfigurationError(f"the service {self.service_name!r} runs already")
+        self._check_modules()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._stop_requested.clear()
+        self._stop_requested = asyncio.Event()
         try:
             await self._begin()
         except BaseException:
             await self._end()
             raise
         return self
+
+    def _check_modules(self) -> None:
+        for module in self.modules:
+            other = module.microservice
+            if other is not self and isinstance(other, MicroService) and other._loop is not None:
+                raise ServiceConfigurationError(
+                    f"the module {module!r} belongs to the running service {other.service_name!r}: make another"
+                )
+            module.set_microservice(self)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -152,9 +163,16 @@ class MicroService(Settings, Container):
         logger = self.get_logger()
         store = make_store(self.store_url) if isinstance(self.store_url, str) else self.store_url
         messaging = Messaging(
-            store, self._make_transports(), plans, self.get_executor(), self.instance_id, self.inbox_retention, logger
+            store,
+            self._make_transports(),
+            plans,
+            self._threads,
+            self.instance_id,
+            logger,
+            max_body=self.max_body,
+            inbox_retention=self.inbox_retention,
         )
-        self._parts.callback(self._let_executor_go)
+        self._parts.callback(self._let_threads_go)
         self._parts.push_async_callback(messaging.close)
         await messaging.open()
         self._messaging = messaging
@@ -167,9 +185,10 @@ class MicroService(Settings, Container):
         self._parts.push_async_callback(self._drain, messaging)
         await messaging.consume()
         self._warn_of_unreachable_methods(logger)
+        stopping = asyncio.Event()
         for function, seconds in self.periodic_tasks:
-            task = self._loop_task(run_periodically(function, seconds, self._run_in_unit, logger))
-            self._parts.callback(task.cancel)
+            task = self._loop_task(run_periodically(function, seconds, self._run_in_unit, stopping, logger))
+            self._parts.push_async_callback(_finish, task, stopping, self.shutdown_timeout)
 
     async def _end(self) -> None:
         try:
@@ -244,9 +263,7 @@ class MicroService(Settings, Container):
 
     def get_executor(self) -> ThreadPoolExecutor:
         """Return the service's threads, where ``def`` handlers and methods run."""
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(self.max_parallel_blocking_tasks, f"{self.service_name}-blocking")
-        return self._executor
+        return self._threads.executor
 
     def get_io_loop(self) -> IOLoop:
         """Return the loop that the service runs on, or will run on when started from here."""
@@ -399,9 +416,7 @@ class MicroService(Settings, Container):
         is_answer: bool = False,
     ) -> object:
         with UnitOfWork(self._messaging.store if self._messaging else None, traceparent=traceparent) as unit:
-            result = await execution.run(
-                function, args, kwargs, is_coroutine=is_coroutine, executor=self.get_executor()
-            )
+            result = await execution.run(function, args, kwargs, is_coroutine=is_coroutine, threads=self._threads)
             if is_answer and unit.changes:
                 strict_json.dumps(result)  # an answer that cannot be given must not leave an effect behind
         await self._commit(unit)
@@ -439,10 +454,22 @@ class MicroService(Settings, Container):
         task.add_done_callback(self._pending.discard)
         return task
 
-    def _let_executor_go(self) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            self._executor = None
+    @property
+    def _threads(self) -> Threads:
+        if self._own_threads is None:
+            self._own_threads = Threads(self.max_parallel_blocking_tasks, f"{self.service_name}-blocking")
+        return self._own_threads
+
+    def _let_threads_go(self) -> None:
+        self._threads.executor.shutdown(wait=False, cancel_futures=True)
+        self._own_threads = None
+
+
+async def _finish(task: asyncio.Task[None], stopping: asyncio.Event, timeout: float) -> None:
+    stopping.set()
+    _, unfinished = await asyncio.wait([task], timeout=timeout)
+    if unfinished:
+        task.cancel()
 
 
 def _asyncio_loop_of(io_loop: IOLoop | None) -> asyncio.AbstractEventLoop | None:

@@ -1,6 +1,7 @@
 """What can be set of a service, and how values come from outside."""
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -153,8 +154,6 @@ class Settings:
                 f"No name defined for the microservice: set the class attribute name of {type(self).__name__}"
             )
         check_name("service name", self.name)
-        if self.max_parallel_blocking_tasks <= 0:
-            raise ServiceConfigurationError("max_parallel_blocking_tasks must be at least 1")
         if self.port is not None and (not isinstance(self.port, int) or not 0 <= self.port <= 65535):
             raise ServiceConfigurationError(f"port cannot be {self.port!r}: a number from 0 to 65535, or None")
         for entry in self.periodic_tasks:
@@ -163,11 +162,21 @@ class Settings:
             raise ServiceConfigurationError(f"endpoint {self.endpoint!r} must begin with '/'")
         if isinstance(self.event_transports, str):
             raise ServiceConfigurationError(f"event_transports is a list: write [{self.event_transports!r}]")
+        addresses = [transport for transport in self.event_transports or () if isinstance(transport, str)]
+        if len(set(addresses)) < len(addresses):
+            raise ServiceConfigurationError(
+                "event_transports names one transport twice: everything would go there twice"
+            )
         check_name("namespace", self.namespace)
         level_number(self.log_level)
-        for name, seconds in (("call_timeout", self.call_timeout), ("shutdown_timeout", self.shutdown_timeout)):
-            if not isinstance(seconds, int | float) or seconds <= 0:
-                raise ServiceConfigurationError(f"{name} must be more than 0 seconds, not {seconds!r}")
+        for name in ("call_timeout", "inbox_retention", "shutdown_timeout"):
+            seconds = getattr(self, name)
+            if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+                raise ServiceConfigurationError(f"{name} must be more than 0 seconds, and finite, not {seconds!r}")
+        for name in ("max_body", "max_parallel_blocking_tasks"):
+            number = getattr(self, name)
+            if not isinstance(number, int) or number < 1:
+                raise ServiceConfigurationError(f"{name} must be at least 1, not {number!r}")
 
 
 def _check_periodic_task(entry: object) -> None:

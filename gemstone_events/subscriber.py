@@ -6,22 +6,21 @@ import random
 import zlib
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from gemstone_events.attempt import Attempt, Kind, Verdict, attempt, failed
+from gemstone_events.attempt import Attempt, Kind, Verdict, Workplace, attempt, buried, failed
 from gemstone_events.deadlines import Deadlines
 from gemstone_events.errors import (
     AlreadyHandledError,
+    ConcurrencyConflictError,
     EventError,
+    StatementError,
     StoreError,
-    StoreFullError,
-    StoreUnavailableError,
 )
 from gemstone_events.event import new_id
 from gemstone_events.handlers import EventHandler
 from gemstone_events.retry import RetryPolicy
-from gemstone_events.store.port import Changes, EventStore, InboxKey, Retry
+from gemstone_events.store.port import Changes, InboxKey, Retry
 from gemstone_events.transport import Delivery, Subscription
 
 MAX_STORE_BACKOFF_SECONDS = 5.0
@@ -90,8 +89,7 @@ class Subscriber:
     def __init__(
         self,
         plan: SubscriptionPlan,
-        store: EventStore,
-        executor: ThreadPoolExecutor,
+        workplace: Workplace,
         retry_scheduled: asyncio.Event,
         logger: logging.Logger,
     ) -> None:
@@ -100,15 +98,16 @@ class Subscriber:
         self.has_failed = False
         """Something unexpected has happened, and deliveries may be stuck: readiness says so."""
         self._retry_scheduled = retry_scheduled
-        self._store = store
-        self._executor = executor
+        self._workplace = workplace
+        self._store = workplace.store
         self._log = logger
-        self._holds = plan.hold_until_final or not store.durable
+        self._holds = plan.hold_until_final or not workplace.store.durable
         self._handlers = {plan.consumer(handler): handler for handler in plan.handlers}
         self._arrived: deque[Delivery] = deque()
         self._ready: deque[Attempt] = deque()
         self._deadlines = Deadlines(plan.timeout)
         self._open: dict[str, _Settlement] = {}
+        self._held: set[InboxKey] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_sorting = False
         self._workers = 0
@@ -130,32 +129,50 @@ class Subscriber:
             self._is_sorting = True
             self._start(self._sort())
 
+    @property
+    def room(self) -> int:
+        """How many more attempts could begin now."""
+        return max(0, self.plan.concurrency - self._workers - len(self._ready))
+
     def retry(self, retry: Retry) -> None:
         """Take an attempt that is due."""
         handler = self._handlers[retry.key.consumer]
         if self.plan.subscription.work_queue:
             handler = self.plan.takers(retry.key.event_id)[0]
-        self._ready.append(Attempt(retry.key, handler, retry.message, retry.attempts))
+        self._ready.append(Attempt(retry.key, handler, retry.message, retry.attempts, retry.error))
         self._start_workers()
 
     async def stop(self, timeout: float) -> None:
         """Finish what runs, for ``timeout`` seconds at most, and give back what has not begun. Twice is harmless."""
         self._accepting = False
+        dropped = [turn for turn in self._ready if turn.key.event_id not in self._open]
         self._ready.clear()
-        if self._tasks:
-            _, unfinished = await asyncio.wait(self._tasks, timeout=timeout)
+        try:
+            if dropped:  # claimed, and not begun: whoever runs next need not wait for the claim to end
+                await self._give_back(dropped)
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=timeout)
+        finally:
+            unfinished = set(self._tasks)
             for task in unfinished:
                 task.cancel()
-            if unfinished:
-                self._log.warning("%d attempts of %s did not end in time", len(unfinished), self.consumers)
-                await asyncio.wait(unfinished, timeout=1.0)
-        for delivery in self._arrived:
-            delivery.release()
-        for settlement in self._open.values():
-            for delivery in settlement.deliveries:
+            for delivery in self._arrived:
                 delivery.release()
-        self._arrived.clear()
-        self._open.clear()
+            for settlement in self._open.values():
+                for delivery in settlement.deliveries:
+                    delivery.release()
+            self._arrived.clear()
+            self._open.clear()
+        if unfinished:
+            self._log.warning("%d attempts of %s did not end in time", len(unfinished), self.consumers)
+            await asyncio.wait(unfinished, timeout=1.0)
+
+    async def _give_back(self, turns: Sequence[Attempt]) -> None:
+        retries = [Retry(turn.key, turn.message, turn.failures, 0.0, turn.error) for turn in turns]
+        try:
+            await self._store.commit(Changes(retries=retries))
+        except StoreError as error:
+            self._log.warning("%d retries wait until their claims end: %s", len(retries), error)
 
     def _start(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -177,8 +194,14 @@ class Subscriber:
             while self._arrived and self._accepting:
                 attempts = self._take_arrived()
                 settled = await self._find_settled([turn.key for turn in attempts])
+                if not self._holds:
+                    settled |= await self._hand_to_retrier(
+                        [t for t in attempts if t.redelivered and t.key not in settled]
+                    )
                 for turn in attempts:
-                    if turn.key in settled:
+                    if turn.key in settled and self._holds:
+                        self._held.add(turn.key)  # it may still wait for its next attempt
+                    elif turn.key in settled:
                         self.counts.duplicates += 1
                         self._settle(turn.key)
                     elif self._accepting:
@@ -198,19 +221,28 @@ class Subscriber:
                 settlement.deliveries.append(delivery)
                 continue
             turns = [
-                Attempt(InboxKey(self.plan.consumer(handler), place), handler, message)
+                Attempt(
+                    InboxKey(self.plan.consumer(handler), place), handler, message, redelivered=delivery.redelivered
+                )
                 for handler in self.plan.takers(place)
             ]
             self._open[place] = _Settlement([delivery], {turn.key for turn in turns})
             attempts += turns
         return attempts
 
+    async def _hand_to_retrier(self, turns: Sequence[Attempt]) -> set[InboxKey]:
+        """Make retries of what was delivered before: they count their attempts even if each ends with its process."""
+        if turns:
+            await self._commit(Changes(retries=[Retry(turn.key, turn.message, 0, 0.0) for turn in turns]))
+            self._retry_scheduled.set()
+        return {turn.key for turn in turns}
+
     async def _find_settled(self, keys: list[InboxKey]) -> set[InboxKey]:
         trouble = 0
         while True:
             try:
                 return await self._store.find_settled(keys) if keys else set()
-            except StoreUnavailableError as error:
+            except StoreError as error:
                 trouble += 1
                 await self._wait_for_store(error, trouble)
 
@@ -227,22 +259,40 @@ class Subscriber:
                 await self._make(self._ready.popleft())
         finally:
             self._workers -= 1
+            self._retry_scheduled.set()  # there is room for another
 
     async def _make(self, turn: Attempt) -> None:
         plan = self.plan
-        verdict = await attempt(turn, self._store, self._deadlines, plan.retry, self._executor)
+        if turn.failures >= plan.retry.attempts:  # its last attempts ended with their process
+            verdict = buried(turn, "exhausted", turn.error or "the process ended during each attempt")
+        else:
+            verdict = await attempt(turn, self._workplace, self._deadlines, plan.retry)
         try:
             await self._commit(verdict.changes)
         except AlreadyHandledError:
             self.counts.duplicates += 1
             self._settle(turn.key)
             return
-        except (EventError, StoreError) as error:  # the author's SQL, a stale stream, an event id that was used before
+        except (
+            ConcurrencyConflictError,
+            EventError,
+            StatementError,
+        ) as error:  # the author's SQL, a stale stream, an event id that was used before
             verdict = failed(turn, error, plan.retry)
             await self._commit(verdict.changes)
         self._record(turn, verdict)
         if verdict.kind is not Kind.RETRY or not self._holds:
             self._settle(turn.key)
+        else:
+            self._held.add(turn.key)
+
+    async def settle_held(self) -> None:
+        """Ack what is held and has become final meanwhile, here or in another process on the same store."""
+        held = [key for key in self._held if key.event_id in self._open]
+        self._held = set(held)
+        for key in await self._store.find_settled(held, final=True) if held else ():
+            self._held.discard(key)
+            self._settle(key)
 
     async def _commit(self, changes: Changes) -> None:
         trouble = 0
@@ -250,7 +300,9 @@ class Subscriber:
             try:
                 await self._store.commit(changes)
                 return
-            except (StoreFullError, StoreUnavailableError) as error:
+            except (AlreadyHandledError, ConcurrencyConflictError, StatementError):
+                raise
+            except StoreError as error:
                 trouble += 1
                 await self._wait_for_store(error, trouble)
 

@@ -124,7 +124,7 @@ class Dispatcher:
         invoke: Invoke,
         authorize: Authorize = deny,
         on_call: Callable[[JsonRpcRequest], None] | None = None,
-        on_internal_error: Callable[[Exception], None] | None = None,
+        on_internal_error: Callable[[BaseException], None] | None = None,
         limits: DispatchLimits = DispatchLimits(),
         legacy_envelope: bool = False,
     ) -> None:
@@ -163,7 +163,7 @@ class Dispatcher:
                 raise
             _logger.exception("method %r failed: something that it awaits was cancelled", request.method)
             response = self._fail(request, RuntimeError(f"something that {request.method!r} awaits was cancelled"))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # no caller may end the process
             _logger.exception("method %r failed", request.method)
             response = self._fail(request, error)
         if not request.is_notification:
@@ -222,7 +222,7 @@ class Dispatcher:
         args, kwargs = method.bind(request.params, context.handler if method.takes_handler else None)
         return await self.invoke(method, args, kwargs, context)
 
-    def _fail(self, request: JsonRpcRequest, error: Exception) -> JsonRpcResponse:
+    def _fail(self, request: JsonRpcRequest, error: BaseException) -> JsonRpcResponse:
         self._observe(error)
         return JsonRpcResponse(request.id, error=InternalError())
 
@@ -237,7 +237,7 @@ class Dispatcher:
             return write_response(JsonRpcResponse(response.id, error=InternalError()), legacy=self._legacy)
         return raw
 
-    def _observe(self, error: Exception) -> None:
+    def _observe(self, error: BaseException) -> None:
         if self._on_internal_error is None:
             return
         try:

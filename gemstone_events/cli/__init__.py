@@ -38,7 +38,7 @@ def gemstone() -> None:
     Start a service:          gemstone run hello.py
     Watch the events:         gemstone tail
     Emit one by hand:         gemstone emit order.placed id=42
-    Call a method:            gemstone call http://127.0.0.1:8000 hello
+    Call a method:            gemstone call http://127.0.0.1:8000 greet who=world
     Find out what is wrong:   gemstone doctor hello.py
     """
 

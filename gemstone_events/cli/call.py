@@ -14,7 +14,7 @@ from gemstone_events.cli.arguments import is_pair, read_pairs, read_value
 from gemstone_events.cli.command import Command, Failure
 from gemstone_events.cli.output import pretty, print_json
 from gemstone_events.event import new_id
-from gemstone_events.logs import printable_lines
+from gemstone_events.logs import printable, printable_lines
 from gemstone_events.rpc.errors import RpcError
 from gemstone_events.rpc.protocol import JsonRpcRequest, Params
 from gemstone_events.strict_json import JsonValue
@@ -157,7 +157,8 @@ def _header(text: str) -> tuple[str, str]:
 
 
 def _reason(response: HTTPResponse) -> str:
-    text = printable_lines(response.body[:_MAX_REASON].decode(errors="backslashreplace")).strip()
     if "Location" in response.headers:
-        text = f"it moved to {mask(response.headers['Location'])}"
-    return f"HTTP {response.code} {response.reason}" + (f": {text}" if text else "")
+        what = f"it moved to {mask(response.headers['Location'])}"
+    else:
+        what = f"it sent {response.headers.get('Content-Type', 'something') if response.body else 'nothing'}"
+    return printable(f"HTTP {response.code} {response.reason}: {what}"[:_MAX_REASON])

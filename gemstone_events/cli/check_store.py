@@ -7,7 +7,8 @@ from pathlib import Path
 
 from gemstone_events.adapters import make_store, mask
 from gemstone_events.cli.check_transport import check_encryption
-from gemstone_events.cli.connections import opened_store, sqlite_file
+from gemstone_events.cli.command import Failure
+from gemstone_events.cli.connections import file_exists, opened_store, sqlite_file, store_option
 from gemstone_events.cli.findings import Finding, ok, problem, warning
 from gemstone_events.errors import GemstoneError
 from gemstone_events.store.port import EventStore
@@ -34,23 +35,31 @@ async def check_store(
     url = store if isinstance(store, str) else store.address
     shown = mask(url)
     file = sqlite_file(url)
-    found = list(check_place(file, shown)) if file is not None else check_encryption(url)
-    if file is not None and not file.exists():
-        return [*found, ok(shown, "does not exist yet: the service makes it when it first starts")]
+    found: list[Finding] = []
     try:
+        found += check_place(file, shown) if file is not None else check_encryption(url)
+        if file is not None and not file_exists(file):
+            return [*found, ok(shown, "does not exist yet: the service makes it when it first starts")]
         made = make_store(url) if isinstance(store, str) else store
         async with opened_store(made) as opened:
-            return [*found, *await _check_content(opened, shown, consumers, transports)]
-    except GemstoneError as error:
-        return [*found, problem(shown, str(error), "mend the file or the URL; a backup, if need be")]
+            return [*found, *await _check_content(opened, url, consumers, transports)]
+    except (Failure, GemstoneError) as error:
+        # What is wrong with a file says how to mend it.
+        return [*found, problem(shown, str(error), "" if file is not None else "mend the URL, or the database")]
 
 
 def check_place(file: Path, subject: str) -> Iterator[Finding]:
-    """Examine the folder of a SQLite file: may it be written, is there room, is it a local disk."""
+    """Examine the folder of a SQLite file: is there room, is it a local disk, can a new file be made in it.
+
+    Whether a file that is there already may be written is told by opening it.
+
+    Raises:
+        Failure: this user may not look.
+    """
     folder = file.absolute().parent
-    while not folder.exists():
+    while not file_exists(folder):
         folder = folder.parent
-    if not os.access(folder, os.W_OK | os.X_OK) or (file.exists() and not os.access(file, os.W_OK)):
+    if not file_exists(file) and not os.access(folder, os.W_OK | os.X_OK):
         yield problem(
             subject, f"{folder} may not be written by this user", f"chown or chmod {folder}, or move data_dir"
         )
@@ -72,13 +81,14 @@ def check_place(file: Path, subject: str) -> Iterator[Finding]:
 
 
 async def _check_content(
-    store: EventStore, shown: str, consumers: Sequence[str], transports: Sequence[str] | None
+    store: EventStore, url: str, consumers: Sequence[str], transports: Sequence[str] | None
 ) -> list[Finding]:
+    shown = mask(url)
     verdict = await store.check()
     intact = ok(shown, "opened, and intact")
     if verdict != "ok":
         intact = problem(shown, f"damaged: {verdict}", "stop its services and restore the last backup")
-    found = [intact, await _check_dead_letters(store, shown)]
+    found = [intact, await _check_dead_letters(store, url)]
     if not store.durable:
         found.append(warning(shown, "not durable: what it holds ends with the process", "use it for tests only"))
     if consumers:
@@ -86,12 +96,14 @@ async def _check_content(
     return [*found, *await _check_relays(store, shown, transports)]
 
 
-async def _check_dead_letters(store: EventStore, shown: str) -> Finding:
+async def _check_dead_letters(store: EventStore, url: str) -> Finding:
+    shown = mask(url)
     count = len(await store.list_dead_letters(_COUNTED))
     if not count:
         return ok(shown, "no dead letters")
     number = f"{count} or more" if count == _COUNTED else str(count)
-    return warning(shown, f"dead letters: {number}", "see 'gemstone dead-letters list'; redrive or purge them")
+    see = f"see 'gemstone dead-letters list {store_option(url)}'; redrive or purge them"
+    return warning(shown, f"dead letters: {number}", see)
 
 
 async def _check_retries(store: EventStore, shown: str, consumers: Sequence[str]) -> Finding:

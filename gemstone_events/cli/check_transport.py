@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from urllib.parse import parse_qsl, urlsplit
 
 from gemstone_events.adapters import make_transport, mask
-from gemstone_events.cli.connections import CLIENT, opened_transport, sqlite_file
+from gemstone_events.cli.command import Failure
+from gemstone_events.cli.connections import CLIENT, file_exists, opened_transport, sqlite_file
 from gemstone_events.cli.findings import Finding, ok, problem, warning
 from gemstone_events.errors import GemstoneError, TransportRefusedError, TransportUnavailableError
 from gemstone_events.event import new_id
@@ -32,8 +33,11 @@ async def check_transport(transport: str | Transport, namespace: str) -> list[Fi
     url = transport if isinstance(transport, str) else transport.address
     shown = mask(url)
     file = sqlite_file(url)
-    if file is not None and not file.exists():
-        return [ok(shown, "does not exist yet: the first service makes it")]
+    try:
+        if file is not None and not file_exists(file):
+            return [ok(shown, "does not exist yet: the first service makes it")]
+    except Failure as error:
+        return [problem(shown, str(error))]
     try:
         opened = make_transport(url, TransportSettings(namespace, CLIENT)) if isinstance(transport, str) else transport
     except GemstoneError as error:
@@ -65,12 +69,19 @@ async def _check_access(transport: Transport, shown: str) -> Finding:
                 [Subscription(f"doctor.{new_id()}", "gemstone.doctor", per_instance=True)], give_back
             )
             status = transport.status()
-    except TransportRefusedError as error:
-        return problem(shown, str(error), "check user, password, virtual host and permissions with the broker")
-    except TransportUnavailableError as error:
-        return problem(shown, str(error), "start the broker, or correct host and port in the URL")
     except GemstoneError as error:
-        return problem(shown, str(error), "see the message")
+        return problem(shown, str(error), _remedy(error, transport))
     if not status.ready:
-        return warning(shown, f"connected, and yet: {status.detail}", "see the broker's log")
+        remedy = "see the broker's log" if sqlite_file(transport.address) is None else ""
+        return warning(shown, f"connected, and yet: {status.detail}", remedy)
     return ok(shown, f"reachable in {connected * 1000:.0f} ms; publishing and subscribing are allowed")
+
+
+def _remedy(error: GemstoneError, transport: Transport) -> str:
+    if sqlite_file(transport.address) is not None:
+        return ""  # there is no broker to see to, and the message says how to mend the file
+    if isinstance(error, TransportRefusedError):
+        return "check user, password, virtual host and permissions with the broker"
+    if isinstance(error, TransportUnavailableError):
+        return "start the broker, or correct host and port in the URL"
+    return "see the message"

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import shlex
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +15,7 @@ import rich_click as click
 from gemstone_events.adapters import make_store, make_transport, mask
 from gemstone_events.cli.command import Failure
 from gemstone_events.configuration import EnvironmentConfigurator, TomlConfigurator
-from gemstone_events.errors import TransportUnavailableError
+from gemstone_events.errors import GemstoneError, TransportUnavailableError
 from gemstone_events.names import check_name
 from gemstone_events.settings import Settings
 from gemstone_events.store.port import EventStore
@@ -91,11 +92,28 @@ def choose_transport(url: str | None, namespace: str | None, confirm_timeout: fl
 
 
 def choose_store(url: str | None, service: str | None) -> EventStore:
-    """Return the store that was asked for, or else the one that there is, unopened.
+    """Return the store that was asked for, or else the only one that there is, unopened.
 
     Raises:
         click.UsageError: it is not clear which.
-        Failure: there is none.
+        Failure: there is none, or this user may not look.
+        ServiceConfigurationError: the URL cannot be used.
+    """
+    found = choose_stores(url, service)
+    if len(found) > 1:
+        raise click.UsageError(f"there are {len(found)} stores: choose one with --service NAME ({', '.join(found)})")
+    return next(iter(found.values()))
+
+
+def choose_stores(url: str | None, service: str | None) -> Mapping[str, EventStore]:
+    """Return the store that was asked for, or else all that there are, unopened.
+
+    Returns:
+        Stores by the name of their service, which is empty where it is not known.
+
+    Raises:
+        click.UsageError: both a URL and a service are given.
+        Failure: there is none, or this user may not look.
         ServiceConfigurationError: the URL cannot be used.
     """
     if url is not None and service is not None:
@@ -104,14 +122,28 @@ def choose_store(url: str | None, service: str | None) -> EventStore:
     if url is None and (service is not None or settings.event_store is not None):
         url = str(settings.store_url)
     if url is None:
-        url = f"{_SQLITE}{_only_store(settings)}"
+        files = store_files(settings)
+        if not files:
+            raise Failure(
+                f"there is no store in {settings.data_dir}/: go to the folder where the service runs, or give --store URL"
+            )
+        return {file.stem: make_store(f"{_SQLITE}{file}") for file in files}
     store = make_store(url)
     path = sqlite_file(url)
-    if path is not None and not path.is_file():
+    if path is not None and not file_exists(path):
         raise Failure(
             f"there is no store {path}: services make theirs when they first start. Give --store or --service"
         )
-    return store
+    return {service or "": store}
+
+
+def store_option(url: str) -> str:
+    """Return the option that has a command work on this store: ``--service NAME`` where that leads to it."""
+    file = sqlite_file(url)
+    with contextlib.suppress(GemstoneError):  # a file of another name, which is no service's
+        if file is not None and settings_of(file.stem).store_url == url:
+            return f"--service {file.stem}"
+    return shlex.join(["--store", mask(url)])
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -119,10 +151,29 @@ def sqlite_file(url: str) -> Path | None:
     return Path(unquote(url.removeprefix(_SQLITE).partition("?")[0])) if url.startswith(_SQLITE) else None
 
 
+def file_exists(path: Path) -> bool:
+    """Tell whether there is a file.
+
+    Raises:
+        Failure: this user may not look.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _no_access(path.parent, error) from error
+    return True
+
+
 def point_out_new_bus(transport: Transport) -> None:
-    """Say so where an embedded bus does not exist yet: in the wrong folder, nobody would ever hear of it."""
+    """Say so where an embedded bus does not exist yet: in the wrong folder, nobody would ever hear of it.
+
+    Raises:
+        Failure: this user may not look.
+    """
     file = sqlite_file(transport.address)
-    if file is not None and not file.exists():
+    if file is not None and not file_exists(file):
         print(f"note: no service has used the bus {file.absolute()} yet; it is made now", file=sys.stderr)
 
 
@@ -164,15 +215,22 @@ async def opened_store(store: EventStore) -> AsyncIterator[EventStore]:
 
 
 def store_files(settings: Settings) -> list[Path]:
-    """Return the files of the stores in the folder of the embedded bus and store."""
-    return sorted(path for path in Path(settings.data_dir).glob("*.db") if path.name != "bus.db")
+    """Return the files of the stores in the folder of the embedded bus and store.
+
+    Raises:
+        Failure: this user may not look.
+    """
+    folder = Path(settings.data_dir)
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".db" and path.name != "bus.db")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise _no_access(folder, error) from error
 
 
-def _only_store(settings: Settings) -> Path:
-    folder, found = settings.data_dir, store_files(settings)
-    if not found:
-        raise Failure(f"there is no store in {folder}/: go to the folder where the service runs, or give --store URL")
-    if len(found) > 1:
-        names = ", ".join(path.stem for path in found)
-        raise click.UsageError(f"there are {len(found)} stores in {folder}/: choose one with --service NAME ({names})")
-    return found[0]
+def _no_access(folder: Path, error: OSError) -> Failure:
+    return Failure(
+        f"{folder}/ cannot be looked into ({error.strerror}): "
+        "run this as the user of the service, or give this user access to the folder"
+    )

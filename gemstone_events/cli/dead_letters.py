@@ -1,14 +1,15 @@
 """``gemstone dead-letters``: what was given up, and what to do about it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
 import rich_click as click
 
 from gemstone_events.cli.command import Command, Failure
-from gemstone_events.cli.connections import choose_store, opened_store, store_options
+from gemstone_events.cli.connections import choose_store, choose_stores, opened_store, store_options
 from gemstone_events.cli.messages import structured
 from gemstone_events.cli.output import console, pretty, print_json, print_table
 from gemstone_events.logs import printable, printable_lines
@@ -42,16 +43,17 @@ def dead_letters() -> None:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", default=100, show_default=True, help="How many.")
 @_json_option
 def list_letters(store: str | None, service: str | None, pattern: str, limit: int, as_json: bool) -> None:
-    """List dead letters, the newest first."""
+    """List dead letters, the newest first: of all services, unless one is chosen."""
     check_pattern(pattern)
-    letters = _with_store(store, service, lambda opened: opened.list_dead_letters(limit, pattern))
+    letters = asyncio.run(_newest(choose_stores(store, service), limit, pattern))
     if as_json:
-        print_json([_summary(letter) for letter in letters])
+        print_json([_summary(owner, letter) for owner, letter in letters])
         return
     if not letters:
         click.echo("no dead letters")
         return
-    print_table(("ID", "DIED", "EVENT", "REASON", "ERROR"), [_row(letter) for letter in letters])
+    rows = [_row(owner, letter) for owner, letter in letters]
+    print_table(("ID", "SERVICE", "DIED", "EVENT", "REASON", "ERROR"), rows)
 
 
 @dead_letters.command("show", cls=Command)
@@ -60,17 +62,15 @@ def list_letters(store: str | None, service: str | None, pattern: str, limit: in
 @_json_option
 def show_letter(letter_id: str, store: str | None, service: str | None, as_json: bool) -> None:
     """Show all of one dead letter: attributes, body and traceback."""
-    letter = _with_store(store, service, lambda opened: opened.get_dead_letter(letter_id))
-    if letter is None:
-        raise Failure(f"there is no dead letter {letter_id!r}")
+    owner, letter = asyncio.run(_find(choose_stores(store, service), letter_id))
     message = structured(letter.message)
     if as_json:
-        print_json({**_summary(letter), "error": letter.error, "message": message})
+        print_json({**_summary(owner, letter), "error": letter.error, "message": message})
         return
     body = message.pop("data", None) if "data" in message else letter.message.body.decode(errors="backslashreplace")
     message.pop("data_base64", None)
     facts = {"id": letter.id, "died": _time(letter), "reason": letter.reason, "attempts": str(letter.attempts)}
-    facts["consumer"] = letter.key.consumer
+    facts |= {"service": owner or "-", "consumer": letter.key.consumer}
     lines = [f"{name:<10}{printable(value)}" for name, value in facts.items()]
     lines += ["", "event", *(f"  {printable(name):<18}{printable(str(value))}" for name, value in message.items())]
     lines += ["", "body", printable_lines(pretty(body)), "", "error", printable_lines(letter.error)]
@@ -90,7 +90,7 @@ def redrive_letters(
     _check_choice(letter_ids, is_all, pattern)
 
     async def work(opened: EventStore) -> tuple[int, int]:
-        return await _for_each_batch(opened, letter_ids, pattern, opened.redrive)
+        return await for_each_batch(opened, letter_ids, pattern, opened.redrive)
 
     done, found = _with_store(store, service, work)
     if as_json:
@@ -98,7 +98,7 @@ def redrive_letters(
     else:
         click.echo(f"{done} redriven")
     if done < found:
-        raise Failure(f"{found - done} cannot be redriven: they carry no event id. See them with 'dead-letters list'")
+        raise Failure(f"{found - done} could not be redriven. What is left shows 'gemstone dead-letters list'")
 
 
 @dead_letters.command("purge", cls=Command)
@@ -120,11 +120,11 @@ def purge_letters(
     """Delete dead letters for ever."""
     _check_choice(letter_ids, is_all, pattern)
     which = f"all dead letters of events that match {pattern}" if is_all else f"{len(letter_ids)} dead letters"
-    if not yes and not click.confirm(f"Delete {which} for ever?", err=True):
-        raise Failure("nothing was deleted")
+    if not yes:
+        _ask(f"Delete {which} for ever?")
 
     async def work(opened: EventStore) -> tuple[int, int]:
-        return await _for_each_batch(opened, letter_ids, pattern, opened.purge_dead_letters)
+        return await for_each_batch(opened, letter_ids, pattern, opened.purge_dead_letters)
 
     done, _ = _with_store(store, service, work)
     if as_json:
@@ -141,27 +141,66 @@ def _with_store(store: str | None, service: str | None, work: Callable[[EventSto
     return asyncio.run(run())
 
 
-async def _for_each_batch(
+async def _newest(stores: Mapping[str, EventStore], limit: int, pattern: str) -> list[tuple[str, DeadLetter]]:
+    found: list[tuple[str, DeadLetter]] = []
+    for owner, store in stores.items():
+        async with opened_store(store) as opened:
+            found += [(owner, letter) for letter in await opened.list_dead_letters(limit, pattern)]
+    return sorted(found, key=lambda pair: pair[1].time, reverse=True)[:limit]
+
+
+async def _find(stores: Mapping[str, EventStore], letter_id: str) -> tuple[str, DeadLetter]:
+    for owner, store in stores.items():
+        async with opened_store(store) as opened:
+            if (letter := await opened.get_dead_letter(letter_id)) is not None:
+                return owner, letter
+    raise Failure(f"there is no dead letter {letter_id!r}")
+
+
+def _ask(question: str) -> None:
+    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    if not answer:
+        print(file=sys.stderr)
+        raise Failure("nothing was deleted, for nobody answered: give --yes")
+    if answer.strip().lower() not in ("y", "yes"):
+        raise Failure("nothing was deleted")
+
+
+async def for_each_batch(
     store: EventStore,
     letter_ids: Sequence[str],
     pattern: str,
     action: Callable[[Sequence[str]], Awaitable[int]],
 ) -> tuple[int, int]:
-    """Act on the named letters or else on all that match; return how many were done and found."""
+    """Act on the named letters or else on all that match, but for those that die meanwhile.
+
+    Returns:
+        How many were done, and how many were found.
+
+    Raises:
+        Failure: one that is named does not exist; then nothing was done.
+    """
     if letter_ids:
         unknown = [letter_id for letter_id in letter_ids if await store.get_dead_letter(letter_id) is None]
         if unknown:
             raise Failure(f"nothing was done, for there is no dead letter {', '.join(map(repr, unknown))}")
         return await action(letter_ids), len(set(letter_ids))
-    done = 0
+    done, limit, newest = 0, _BATCH, 0.0
     seen: set[str] = set()
     while True:
-        batch = [letter.id for letter in await store.list_dead_letters(_BATCH, pattern)]
-        fresh = [letter_id for letter_id in batch if letter_id not in seen]
-        if not fresh:
+        letters = await store.list_dead_letters(limit, pattern)
+        if not seen:
+            newest = max((letter.time for letter in letters), default=0.0)
+        # What was redriven may be given up again at once; without a bound this could go on for ever.
+        fresh = [letter.id for letter in letters if letter.id not in seen and letter.time <= newest]
+        if fresh:
+            seen.update(fresh)
+            done += await action(fresh)
+        elif len(letters) < limit:
             return done, len(seen)
-        seen.update(fresh)
-        done += await action(fresh)
+        else:
+            limit *= 2  # these all stay, and the next come after them
 
 
 def _check_choice(letter_ids: Sequence[str], is_all: bool, pattern: str) -> None:
@@ -172,9 +211,10 @@ def _check_choice(letter_ids: Sequence[str], is_all: bool, pattern: str) -> None
         raise click.UsageError("--event goes with --all")
 
 
-def _summary(letter: DeadLetter) -> dict[str, JsonValue]:
+def _summary(owner: str, letter: DeadLetter) -> dict[str, JsonValue]:
     return {
         "id": letter.id,
+        "service": owner or None,
         "time": _time(letter),
         "event": letter.message.type,
         "event_id": letter.message.id,
@@ -185,9 +225,9 @@ def _summary(letter: DeadLetter) -> dict[str, JsonValue]:
     }
 
 
-def _row(letter: DeadLetter) -> Sequence[str]:
+def _row(owner: str, letter: DeadLetter) -> Sequence[str]:
     died = datetime.fromtimestamp(letter.time).strftime("%Y-%m-%d %H:%M")
-    return letter.id, died, letter.message.type or "-", letter.reason, _last_line(letter.error)
+    return letter.id, owner or "-", died, letter.message.type or "-", letter.reason, _last_line(letter.error)
 
 
 def _time(letter: DeadLetter) -> str:

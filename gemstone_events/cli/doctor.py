@@ -11,7 +11,7 @@ from gemstone_events.cli.check_service import examine_service
 from gemstone_events.cli.check_software import check_software
 from gemstone_events.cli.check_store import check_store
 from gemstone_events.cli.check_transport import check_transport
-from gemstone_events.cli.command import Command
+from gemstone_events.cli.command import Command, Failure
 from gemstone_events.cli.connections import settings_of, store_files
 from gemstone_events.cli.findings import Finding, Level, problem
 from gemstone_events.cli.output import Cell, print_json, print_table
@@ -72,7 +72,10 @@ async def _connect(
     transports = settings.transport_urls if transport is None else [transport]
     found = [finding for url in transports for finding in await check_transport(url, settings.namespace)]
     if service is None:
-        stores = _stores_of(settings) if store is None else [store]
+        try:
+            stores = _stores_of(settings) if store is None else [store]
+        except Failure as error:
+            return [*found, problem("stores", str(error))]
         return found + [finding for url in stores for finding in await check_store(url)]
     consumers = [plan.consumer(handler) for plan in service.check_declarations() for handler in plan.handlers]
     addresses = _addresses(service) if transport is None else None

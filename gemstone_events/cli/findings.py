@@ -20,7 +20,7 @@ class Finding:
         level: how bad it is.
         subject: what was examined, in few words.
         detail: what was found.
-        remedy: what to do about it; empty where all is well.
+        remedy: what to do about it; empty where all is well, or where the detail says it.
     """
 
     level: Level
@@ -39,6 +39,6 @@ def warning(subject: str, detail: str, remedy: str) -> Finding:
     return Finding(Level.WARNING, subject, detail, remedy)
 
 
-def problem(subject: str, detail: str, remedy: str) -> Finding:
+def problem(subject: str, detail: str, remedy: str = "") -> Finding:
     """Return a finding that keeps something from working."""
     return Finding(Level.PROBLEM, subject, detail, remedy)

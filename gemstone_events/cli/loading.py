@@ -3,6 +3,8 @@
 import importlib
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -23,7 +25,8 @@ def load_service(target: str) -> MicroService:
     """
     name, _, attribute = target.partition(":")
     file = file_of(target)
-    module = _import(name, Path.cwd()) if file is None else _import_file(file)
+    with _start_refused(name):
+        module = _import(name, Path.cwd()) if file is None else _import_file(file)
     found = _look_up(module, attribute, target) if attribute else _only_service(module, target)
     if isinstance(found, MicroService):
         return found
@@ -69,8 +72,25 @@ def _import(name: str, root: Path) -> ModuleType:
                 f"there is no module {error.name!r}, neither in {root} nor among what is installed"
             ) from error
         raise Failure(f"importing {name} failed: {_explain(error)}") from error
+    except Failure:
+        raise
     except (Exception, SystemExit) as error:
         raise Failure(f"importing {name} failed: {_explain(error)}") from error
+
+
+@contextmanager
+def _start_refused(name: str) -> Iterator[None]:
+    """Have ``start()`` fail while a module is imported: it would read this command's own command line, and block."""
+
+    def refuse(self: MicroService) -> None:
+        raise Failure(f"{name} starts its service on import: put start() under if __name__ == '__main__':")
+
+    start = MicroService.start
+    MicroService.start = refuse  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        MicroService.start = start  # type: ignore[method-assign]
 
 
 def _explain(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import rich_click as click
 
 from gemstone_events import runner
-from gemstone_events.cli.command import Command, is_debugging
+from gemstone_events.cli.command import Command, Failure, is_debugging
 from gemstone_events.cli.loading import file_of, load_service
 from gemstone_events.cli.reloading import Reloader
 from gemstone_events.configuration import (
@@ -99,6 +99,7 @@ def run(
         return asyncio.run(reloader.run())
     services = [load_service(target) for target in targets]
     configure(services, general, special)
+    check_ports(services)
     setup_logging(min((service.log_level for service in services), key=level_number))
     runner.run(services)
     return 0
@@ -142,6 +143,23 @@ def configure(services: Sequence[MicroService], general: Mapping[str, str], spec
         options = OptionsConfigurator({**general, **special.get(service.service_name, {})})
         service.configurators = [*kept, options]
         service.configure()
+
+
+def check_ports(services: Sequence[MicroService]) -> None:
+    """Check that no two services want the same port.
+
+    Raises:
+        Failure: two do.
+    """
+    wanted: dict[tuple[str, int], str] = {}
+    for service in services:
+        if not service.port:  # no HTTP, or any free port
+            continue
+        address = (service.host, service.port)
+        if address in wanted:
+            name = service.service_name
+            raise Failure(f"{wanted[address]} and {name} both want port {service.port}: use --set {name}.port=NUMBER")
+        wanted[address] = service.service_name
 
 
 def _folders(targets: Sequence[str]) -> list[Path]:

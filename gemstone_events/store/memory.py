@@ -7,6 +7,7 @@ memory, opened at the first of them.
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, takewhile
 
 import apsw
 
@@ -124,19 +125,21 @@ class MemoryStore:
         self._check_open()
         return self._last_position
 
-    async def find_settled(self, keys: Sequence[InboxKey]) -> set[InboxKey]:
+    async def find_settled(self, keys: Sequence[InboxKey], *, final: bool = False) -> set[InboxKey]:
         """Return those of ``keys`` that are marked as handled, or have an attempt to come or running."""
         self._check_open()
-        return {key for key in keys if key in self._handled or key in self._attempts}
+        return {key for key in keys if key in self._handled or (not final and key in self._attempts)}
 
     async def claim_retries(self, consumers: Sequence[str], owner: str, lease: float, limit: int) -> Sequence[Retry]:
         """Claim due retries, the longest due first; see the port."""
         self._check_open()
         now = self._clock()
         due = sorted((found for found in self._of(consumers) if found.due <= now), key=lambda found: found.due)
+        claimed = [attempt.retry for attempt in due[:limit]]
         for attempt in due[:limit]:
             attempt.due = now + lease
-        return [attempt.retry for attempt in due[:limit]]
+            attempt.retry = replace(attempt.retry, attempts=attempt.retry.attempts + 1)
+        return claimed
 
     async def seconds_to_next_retry(self, consumers: Sequence[str]) -> float | None:
         """Return how long until a retry of ``consumers`` may be claimed (0 if now), or None where there is none."""
@@ -179,7 +182,8 @@ class MemoryStore:
         """Delete up to ``limit`` inbox marks older than ``older_than`` seconds; return how many."""
         self._check_open()
         latest = self._clock() - older_than
-        old = [key for key, handled_at in self._handled.items() if handled_at < latest][:limit]
+        # Marks are in the order of their times, so that the first young one ends the search.
+        old = list(islice(takewhile(lambda key: self._handled[key] < latest, self._handled), limit))
         for key in old:
             del self._handled[key]
         return len(old)

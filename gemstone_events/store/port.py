@@ -159,8 +159,8 @@ class EventStore(Protocol):
     async def last_position(self) -> int:
         """Return the highest position in the log, 0 where it is empty."""
 
-    async def find_settled(self, keys: Sequence[InboxKey]) -> set[InboxKey]:
-        """Return those of ``keys`` that are marked as handled, or have an attempt to come or running."""
+    async def find_settled(self, keys: Sequence[InboxKey], *, final: bool = False) -> set[InboxKey]:
+        """Return those of ``keys`` that are marked as handled or, unless ``final``, have an attempt to come or running."""
 
     async def claim_retries(self, consumers: Sequence[str], owner: str, lease: float, limit: int) -> Sequence[Retry]:
         """Return up to ``limit`` due retries of ``consumers`` and keep other owners off them for ``lease`` seconds.

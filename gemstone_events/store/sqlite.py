@@ -144,9 +144,9 @@ class SqliteStore:
         """Return the highest position in the log, 0 where it is empty."""
         return await self._run(self._reader, sqlite_reads.last_position)
 
-    async def find_settled(self, keys: Sequence[InboxKey]) -> set[InboxKey]:
+    async def find_settled(self, keys: Sequence[InboxKey], *, final: bool = False) -> set[InboxKey]:
         """See ``EventStore.find_settled``."""
-        return await self._run(self._reader, sqlite_reads.find_settled, keys) if keys else set()
+        return await self._run(self._reader, sqlite_reads.find_settled, keys, final) if keys else set()
 
     async def claim_retries(self, consumers: Sequence[str], owner: str, lease: float, limit: int) -> Sequence[Retry]:
         """Claim due retries, the longest due first; see the port."""

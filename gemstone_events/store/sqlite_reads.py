@@ -16,9 +16,9 @@ SELECT position, mode, attributes, data FROM gemstone_events
 WHERE position > ? AND mode IS NOT NULL ORDER BY position LIMIT ?
 """
 _FIND_SETTLED = """
-SELECT key FROM jsonb_each(?)
+SELECT key FROM jsonb_each(?1)
 WHERE EXISTS (SELECT 1 FROM gemstone_inbox WHERE consumer = value->>0 AND event_id = value->>1)
-    OR EXISTS (SELECT 1 FROM gemstone_retries WHERE consumer = value->>0 AND event_id = value->>1)
+    OR NOT ?2 AND EXISTS (SELECT 1 FROM gemstone_retries WHERE consumer = value->>0 AND event_id = value->>1)
 """
 _SECONDS_TO_NEXT_RETRY = """
 SELECT min(due) - unixepoch('subsec') FROM gemstone_retries
@@ -58,10 +58,10 @@ def last_position(connection: apsw.Connection) -> int:
     return position
 
 
-def find_settled(connection: apsw.Connection, keys: Sequence[InboxKey]) -> set[InboxKey]:
+def find_settled(connection: apsw.Connection, keys: Sequence[InboxKey], final: bool) -> set[InboxKey]:
     """Return those keys that are in the inbox or have a retry."""
     wanted = json.dumps([(key_text(consumer), key_text(event_id)) for consumer, event_id in keys], ensure_ascii=False)
-    return {keys[index] for (index,) in rows_of(connection, _FIND_SETTLED, (wanted,))}
+    return {keys[index] for (index,) in rows_of(connection, _FIND_SETTLED, (wanted, final))}
 
 
 def seconds_to_next_retry(connection: apsw.Connection, consumers: Sequence[str]) -> float | None:

@@ -14,8 +14,9 @@ _DUE_RETRIES = """
 SELECT number, consumer, event_id, mode, attributes, body, attempts, error FROM gemstone_retries
 WHERE consumer IN (SELECT value FROM json_each(?)) AND due <= unixepoch('subsec') ORDER BY due LIMIT ?
 """
+# The attempt is counted here: one that ends with its process must count too.
 _CLAIM = """
-UPDATE gemstone_retries SET owner = ?, due = unixepoch('subsec') + ?
+UPDATE gemstone_retries SET owner = ?, attempts = attempts + 1, due = unixepoch('subsec') + ?
 WHERE number IN (SELECT value FROM json_each(?))
 """
 # A letter without an event id gets its own id for one: so several of them stay apart among the retries.

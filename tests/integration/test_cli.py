@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,7 @@ def test_the_first_page_lists_the_commands(gemstone: Gemstone) -> None:
     printed, _ = gemstone("--help")
     for words in ("run", "emit", "tail", "call", "dead-letters", "transports", "doctor"):
         assert re.search(rf"│ {words} ", printed)
+    assert "gemstone call http://127.0.0.1:8000 greet who=world" in printed
     assert gemstone("--version")[0].startswith("gemstone_events, version ")
 
 
@@ -93,8 +95,22 @@ def test_several_services_share_a_process_and_an_assignment_is_for_one(gemstone:
 def test_two_services_on_one_port_are_a_clear_error(gemstone: Gemstone) -> None:
     gemstone.write("other.py", SHOP.replace("Shop", "Other").replace('"shop"', '"other"'))
     port = free_port()
-    _, error = gemstone("run", "shop", "other", "--port", str(port), status=1)
+    error = fails(gemstone, "run", "shop", "other", "--port", str(port))
+    assert error == f"error: shop and other both want port {port}: use --set other.port=NUMBER"
+
+
+def test_a_port_of_another_program_is_a_clear_error(gemstone: Gemstone) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        _, error = gemstone("run", "shop", "--port", str(port), status=1)
     assert error.splitlines()[-1].startswith(f"error: port {port} on '127.0.0.1' is in use by another program")
+
+
+@pytest.mark.parametrize("words", [["run", "eager.py", "--port=none"], ["run", "eager"]])
+def test_a_service_that_starts_on_import_is_told_where_to_put_start(gemstone: Gemstone, words: list[str]) -> None:
+    gemstone.write("eager.py", f"{SHOP}\n\nShop().start()\n")
+    says = f"error: {words[1]} starts its service on import: put start() under if __name__ == '__main__':"
+    assert fails(gemstone, *words) == says
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,20 @@
 """``gemstone dead-letters``, ``transports`` and ``doctor``, as people run them."""
 
 import json
+import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.cli_process import Gemstone, Running, eventually, fails, start_shop
+from gemstone_events.cli import gemstone as gemstone_command
+from gemstone_events.cli.command import Failure
+from gemstone_events.cli.connections import store_option
+from tests.integration.cli_process import SHOP, Gemstone, Running, fails, start_shop
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -27,7 +34,7 @@ def bury(gemstone: Gemstone, count: int) -> Running:
     shop, _ = start_shop(gemstone)
     for number in range(count):
         gemstone("emit", "order.broken", f"number={number}")
-    eventually(lambda: re.search("gave up.*\n.*" * count, "\n".join(shop.lines) + "\n"), lambda: f"{shop.lines}")
+    shop.wait_for("(?s)" + "gave up event.*" * count)
     return shop
 
 
@@ -41,8 +48,8 @@ def test_dead_letters_are_listed_shown_redriven_and_purged(gemstone: Gemstone) -
         ("order.broken", "exhausted", 1)
     ] * 2
     table = gemstone("dead-letters", "list")[0].splitlines()
-    assert table[0].split()[:3] == ["ID", "DIED", "EVENT"]
-    assert table[1].startswith(letters[0]["id"])
+    assert table[0].split()[:4] == ["ID", "SERVICE", "DIED", "EVENT"]
+    assert table[1].split()[:2] == [letters[0]["id"], "shop"]
     assert table[1].rstrip().endswith("ValueError: there is no such order")
 
     shown = gemstone("dead-letters", "show", letters[0]["id"])[0]
@@ -61,6 +68,10 @@ def test_dead_letters_are_listed_shown_redriven_and_purged(gemstone: Gemstone) -
     )
 
     assert "nothing was deleted" in gemstone("dead-letters", "purge", "--all", stdin="n\n", status=1)[1]
+    assert gemstone("dead-letters", "purge", "--all", status=1)[1].splitlines() == [
+        "Delete all dead letters of events that match # for ever? [y/N]: ",
+        "error: nothing was deleted, for nobody answered: give --yes",
+    ]
     assert gemstone("dead-letters", "purge", letters[1]["id"], "--yes") == ("1 purged\n", "")
     assert gemstone("dead-letters", "purge", "--all", "--event=order.#", stdin="y\n")[0] == "1 purged\n"
     assert gemstone("dead-letters", "list") == ("no dead letters\n", "")
@@ -74,17 +85,23 @@ def test_an_unknown_dead_letter_stops_the_whole_command(gemstone: Gemstone) -> N
     assert len(json.loads(gemstone("dead-letters", "list", "--json")[0])) == 1
 
 
-def test_the_store_is_chosen_where_it_is_clear_and_asked_for_where_not(gemstone: Gemstone) -> None:
+def test_looking_takes_all_stores_and_changing_asks_for_one(gemstone: Gemstone) -> None:
     assert "there is no store in .gemstone/" in fails(gemstone, "dead-letters", "list")
-    start_shop(gemstone)
-    gemstone("dead-letters", "list")
-    gemstone("run", "nowhere", status=1)
-    gemstone.write("other.py", (gemstone.folder / "shop.py").read_text().replace('"shop"', '"other"'))
-    gemstone.start("run", "other").wait_for("other is ready")
-    error = fails(gemstone, "dead-letters", "list", status=2)
-    assert error.endswith("there are 2 stores in .gemstone/: choose one with --service NAME (other, shop)")
-    gemstone("dead-letters", "list", "--service", "shop")
-    gemstone("dead-letters", "list", "--store", "sqlite:///.gemstone/other.db")
+    gemstone.write("other.py", SHOP.replace("Shop", "Other").replace('"shop"', '"other"'))
+    both = gemstone.start("run", "shop", "other")
+    both.wait_for("other is ready")
+    gemstone("emit", "order.broken")
+    both.wait_for("(?s)gave up event.*gave up event")
+    letters = json.loads(gemstone("dead-letters", "list", "--json")[0])
+    assert {letter["service"] for letter in letters} == {"shop", "other"}
+    for letter in letters:
+        assert re.search(rf"service +{letter['service']}\n", gemstone("dead-letters", "show", letter["id"])[0])
+    assert len(json.loads(gemstone("dead-letters", "list", "--json", "--limit=1")[0])) == 1
+    error = fails(gemstone, "dead-letters", "redrive", "--all", status=2)
+    assert error.endswith("there are 2 stores: choose one with --service NAME (other, shop)")
+    (other,) = json.loads(gemstone("dead-letters", "list", "--store=sqlite:///.gemstone/other.db", "--json")[0])
+    assert other["service"] is None
+    assert gemstone("dead-letters", "purge", "--all", "--yes", "--service=other") == ("1 purged\n", "")
     assert "there is no store .gemstone/third.db" in fails(gemstone, "dead-letters", "list", "--service", "third")
 
 
@@ -142,7 +159,10 @@ def test_a_healthy_service_has_no_problem(gemstone: Gemstone) -> None:
     assert levels(findings, "dead letters: 1") == ["warning"]
     assert levels(findings, "relay to sqlite:///.gemstone/bus.db has published everything") == ["ok"]
     table = gemstone("doctor")[0]
-    assert re.search(r"(?m)^WARNING +sqlite:///.gemstone/shop.db +dead letters: 1 -> see 'gemstone dead-letters", table)
+    assert re.search(
+        r"(?m)^WARNING +sqlite:///.gemstone/shop.db +dead letters: 1 -> see 'gemstone dead-letters list --service shop'",
+        table,
+    )
 
 
 def test_doctor_creates_nothing(gemstone: Gemstone) -> None:
@@ -186,7 +206,54 @@ def test_what_is_wrong_is_a_problem_and_status_1(gemstone: Gemstone, arguments: 
     problems = [finding for finding in report["findings"] if finding["level"] == "problem"]
     assert len(problems) == 1
     assert levels(problems, says) == ["problem"]
-    assert problems[0]["remedy"]
+    # What is wrong with a file says itself how to mend it.
+    assert bool(problems[0]["remedy"]) is ("sqlite:///shop.py" not in arguments)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_folder_of_another_user_is_named_and_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".gemstone").mkdir(mode=0o700)
+    for name in ("bus.db", "shop.db"):
+        (tmp_path / ".gemstone" / name).touch()
+    refusal = (
+        ".gemstone/ cannot be looked into (Permission denied): "
+        "run this as the user of the service, or give this user access to the folder"
+    )
+    monkeypatch.setattr(logging.getLogger("gemstone_events"), "handlers", [])
+    os.setresuid(NOBODY, NOBODY, 0)
+    try:
+        for words in ("emit a.b", "tail", "dead-letters list", "dead-letters list --service shop"):
+            with pytest.raises(Failure) as caught:
+                gemstone_command.main(words.split(), standalone_mode=False)
+            assert str(caught.value) == refusal
+        for words in ("doctor --json", "doctor --json --store sqlite:///.gemstone/shop.db"):
+            assert gemstone_command.main(words.split(), standalone_mode=False) == 1
+            findings = json.loads(capsys.readouterr().out)["findings"]
+            problems = [finding for finding in findings if finding["level"] == "problem"]
+            assert [(found["detail"], found["remedy"]) for found in problems] == [(refusal, "")] * 2
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("url", "option"),
+    [
+        ("sqlite:///.gemstone/shop.billing.db", "--service shop.billing"),
+        ("sqlite:////elsewhere/shop.db", "--store sqlite:////elsewhere/shop.db"),
+        ("sqlite:///.gemstone/no name.db", "--store 'sqlite:///.gemstone/no name.db'"),
+        ("postgresql://me:secret@db/x", "--store 'postgresql://me:***@db/x'"),
+    ],
+)
+def test_a_store_is_named_by_the_shortest_option_that_leads_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, option: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert store_option(url) == option
 
 
 def test_a_broken_configuration_file_is_a_problem(gemstone: Gemstone) -> None:

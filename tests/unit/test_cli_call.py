@@ -56,9 +56,13 @@ def test_an_error_is_raised_with_all_that_it_says_even_without_the_id() -> None:
         (answer(b'{"jsonrpc":"2.0","result":1,"id":"8"}'), "HTTP 200"),
         (answer(b'{"result":1,"id":"7"}'), "HTTP 200"),
         (answer(b"[]"), "HTTP 200"),
-        (answer(b"<h1>not here</h1>", 404), "HTTP 404 Not Found: <h1>not here</h1>"),
+        (
+            answer(b"<h1>not\nhere</h1>", 404, **{"Content-Type": "text/html"}),
+            r"gave no JSON-RPC answer: HTTP 404 Not Found: it sent text/html$",
+        ),
+        (answer(b"", 501), "HTTP 501 Not Implemented: it sent nothing$"),
         (answer(b"", 301, Location="https://shop.example"), "HTTP 301 Moved Permanently: it moved to https://shop.ex"),
-        (answer(b"\x1b[31m\xff"), r"HTTP 200 OK: \\x1b\[31m\\xff"),
+        (answer(b"x", **{"Content-Type": "a\x1b[31m"}), r"HTTP 200 OK: it sent a\\x1b\[31m$"),
     ],
 )
 def test_what_is_no_answer_to_the_call_is_a_failure_that_shows_no_password(response: HTTPResponse, reason: str) -> None:

@@ -4,8 +4,9 @@ import pytest
 import rich_click as click
 
 from gemstone_events import BaseConfigurator, Configurable, MicroService, ServiceConfigurationError
+from gemstone_events.cli.command import Failure
 from gemstone_events.cli.loading import file_of
-from gemstone_events.cli.run import configure, read_assignments
+from gemstone_events.cli.run import check_ports, configure, read_assignments
 from gemstone_events.configuration import CommandLineConfigurator
 
 
@@ -60,6 +61,17 @@ def test_a_setting_that_the_service_does_not_take_from_outside_is_refused() -> N
 def test_an_assignment_for_a_service_that_does_not_run_is_refused() -> None:
     with pytest.raises(click.UsageError, match=r"--set biling\.… is for none of the services that run: billing"):
         configure([Billing()], {}, read_assignments(["biling.port=1"]))
+
+
+def test_two_services_on_one_port_are_told_apart_from_another_program_there() -> None:
+    with pytest.raises(Failure, match=r"billing and shop\.shipping both want port 81: use --set shop\.shipping\.port="):
+        check_ports([Billing(port=81), Shipping(port=81)])
+
+
+def test_services_may_have_no_port_or_any_free_one_or_one_port_on_two_addresses() -> None:
+    check_ports([Billing(port=None), Shipping(port=None)])
+    check_ports([Billing(port=0), Shipping(port=0)])
+    check_ports([Billing(port=81), Shipping(port=81, host="127.0.0.2")])
 
 
 @pytest.mark.parametrize("text", ["port=1", "billing.port", ".port=1", "billing.=1", "=1", ""])
