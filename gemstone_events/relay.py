@@ -15,6 +15,7 @@ BATCH = 500
 MAX_WAITING = 1000
 LEASE_SECONDS = 3.0
 CHECKPOINT_SECONDS = 0.1
+SHORT_DELAY_SECONDS = 0.05
 MAX_BACKOFF_SECONDS = 30.0
 
 
@@ -130,14 +131,15 @@ class Relay:
                 self._waiting[entry.position] = entry
                 refused = True
         self._progress.set()
-        # Too much for the time that a publish may take: less at once is sure to get through.
-        self._batch = max(1, self._batch // 2) if Outcome.UNKNOWN in outcomes else min(BATCH, self._batch * 2)
+        # Too much for the time that a publish may take: half of it at once is surer to get through.
+        too_much = Outcome.UNKNOWN in outcomes and len(entries) > 1
+        self._batch = len(entries) // 2 if too_much else min(BATCH, self._batch * 2)
         if not self._waiting:
             self._recovered()
-        elif refused and self._transport.status().publishing:
-            self._again_at = time.monotonic() + self._next_delay()
-        elif refused:
+        elif refused and not self._transport.status().publishing:
             await self._pause()
+        elif refused:
+            self._again_at = time.monotonic() + (SHORT_DELAY_SECONDS if too_much else self._next_delay())
 
     @property
     def _may_read(self) -> bool:
@@ -170,7 +172,7 @@ class Relay:
         self._failures += 1
         if self._failures == 1:
             self._log.warning("publishing to %s is troubled and will be tried again: %s", self.address, self.trouble)
-        ceiling = min(MAX_BACKOFF_SECONDS, 0.05 * 2.0 ** min(self._failures, 20))
+        ceiling = min(MAX_BACKOFF_SECONDS, SHORT_DELAY_SECONDS * 2.0 ** min(self._failures, 20))
         return random.uniform(ceiling / 2, ceiling)
 
     def _recovered(self) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import math
+import time
 from collections.abc import Sequence
 
 from gemstone_events.errors import StoreError
@@ -12,13 +14,14 @@ from gemstone_events.subscriber import Subscriber
 POLL_SECONDS = 1.0
 BATCH = 100
 BUSY_SECONDS = 0.05
-LEASE_MARGIN_SECONDS = 30.0
+CLAIM_SECONDS = 10.0
 
 
 class Retrier:
     """Claims due retries of the subscribers' consumers and hands them over.
 
-    Several processes on one store share the work: a claimed retry is nobody else's until its lease ends.
+    Several processes on one store share the work: a claimed retry is nobody else's while its process lives, and for
+    ten seconds after.
 
     Args:
         scheduled: set by the subscribers when they scheduled an attempt, so that a short delay is kept.
@@ -39,13 +42,14 @@ class Retrier:
         self._log = logger
         self._scheduled = scheduled
         self._by_consumer = {consumer: subscriber for subscriber in subscribers for consumer in subscriber.consumers}
-        self._lease = max((s.plan.timeout for s in subscribers), default=0.0) + LEASE_MARGIN_SECONDS
+        self._renew_at = math.inf
 
     async def run(self) -> None:
         """Work for ever; cancel it to stop."""
         while True:
             self._scheduled.clear()
             try:
+                await self._renew_claims()
                 pause = await self._claim_due()
                 for subscriber in self._subscribers:
                     await subscriber.settle_held()
@@ -65,7 +69,14 @@ class Retrier:
         claimed = 0
         for subscriber in self._subscribers:
             if room := min(BATCH, subscriber.room):
-                for retry in await self._store.claim_retries(subscriber.consumers, self._owner, self._lease, room):
+                for retry in await self._store.claim_retries(subscriber.consumers, self._owner, CLAIM_SECONDS, room):
                     claimed += 1
                     subscriber.retry(retry)
+        if claimed:
+            self._renew_at = min(self._renew_at, time.monotonic() + CLAIM_SECONDS / 3)
         return 0.0 if claimed else BUSY_SECONDS
+
+    async def _renew_claims(self) -> None:
+        if time.monotonic() >= self._renew_at:
+            renewed = await self._store.renew_claims(self._owner, CLAIM_SECONDS)
+            self._renew_at = time.monotonic() + CLAIM_SECONDS / 3 if renewed else math.inf

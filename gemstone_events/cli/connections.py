@@ -41,7 +41,9 @@ def transport_options(function: _Function) -> _Function:
 
 def store_options(function: _Function) -> _Function:
     """Add ``--store`` and ``--service`` to a command."""
-    store = click.option("--store", metavar="URL", help="The store; by default the only one in .gemstone/.")
+    store = click.option(
+        "--store", metavar="URL", help="The store; by default the one configured, or what is in .gemstone/."
+    )
     service = click.option("--service", metavar="NAME", help="Take the store of this service.")
     return store(service(function))
 

@@ -42,6 +42,7 @@ def open_url(url: str) -> "MemoryStore":
 class _Attempt:
     retry: Retry
     due: float
+    owner: str = ""
 
 
 class MemoryStore:
@@ -137,9 +138,17 @@ class MemoryStore:
         due = sorted((found for found in self._of(consumers) if found.due <= now), key=lambda found: found.due)
         claimed = [attempt.retry for attempt in due[:limit]]
         for attempt in due[:limit]:
-            attempt.due = now + lease
+            attempt.due, attempt.owner = now + lease, owner
             attempt.retry = replace(attempt.retry, attempts=attempt.retry.attempts + 1)
         return claimed
+
+    async def renew_claims(self, owner: str, lease: float) -> int:
+        """Keep others off all that ``owner`` has claimed; return how many those are."""
+        self._check_open()
+        claimed = [attempt for attempt in self._attempts.values() if attempt.owner == owner]
+        for attempt in claimed:
+            attempt.due = self._clock() + lease
+        return len(claimed)
 
     async def seconds_to_next_retry(self, consumers: Sequence[str]) -> float | None:
         """Return how long until a retry of ``consumers`` may be claimed (0 if now), or None where there is none."""

@@ -169,6 +169,9 @@ class EventStore(Protocol):
         get the retry a second time either.
         """
 
+    async def renew_claims(self, owner: str, lease: float) -> int:
+        """Keep others off all that ``owner`` has claimed for another ``lease`` seconds; return how many those are."""
+
     async def seconds_to_next_retry(self, consumers: Sequence[str]) -> float | None:
         """Return how long until a retry of ``consumers`` may be claimed (0 if now), or None where there is none."""
 

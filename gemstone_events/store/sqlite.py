@@ -152,6 +152,10 @@ class SqliteStore:
         """Claim due retries, the longest due first; see the port."""
         return await self._run(self._writer, sqlite_writes.claim_retries, consumers, owner, lease, limit)
 
+    async def renew_claims(self, owner: str, lease: float) -> int:
+        """Keep others off all that ``owner`` has claimed; return how many those are."""
+        return await self._run(self._writer, sqlite_writes.renew_claims, owner, lease)
+
     async def seconds_to_next_retry(self, consumers: Sequence[str]) -> float | None:
         """Return how long until a retry of ``consumers`` may be claimed (0 if now), or None where there is none."""
         return await self._run(self._reader, sqlite_reads.seconds_to_next_retry, consumers)

@@ -19,6 +19,7 @@ _CLAIM = """
 UPDATE gemstone_retries SET owner = ?, attempts = attempts + 1, due = unixepoch('subsec') + ?
 WHERE number IN (SELECT value FROM json_each(?))
 """
+_RENEW = "UPDATE gemstone_retries SET due = unixepoch('subsec') + ? WHERE owner = ?"
 # A letter without an event id gets its own id for one: so several of them stay apart among the retries.
 _REDRIVE = """
 INSERT INTO gemstone_retries (consumer, event_id, mode, attributes, body, attempts, due, error)
@@ -54,6 +55,11 @@ def claim_retries(
         Retry(InboxKey(consumer, event_id), make_message(mode, attributes, body), attempts, 0.0, error)
         for _, consumer, event_id, mode, attributes, body, attempts, error in rows
     ]
+
+
+def renew_claims(connection: apsw.Connection, owner: str, lease: float) -> int:
+    """Put off the end of all claims of ``owner``; return how many those are."""
+    return _change(connection, _RENEW, (lease, key_text(owner)))
 
 
 def redrive(connection: apsw.Connection, letter_ids: Sequence[str]) -> int:

@@ -116,6 +116,26 @@ class InboxContract(StoreHarness):
 
         await eventually(taken_over, "the lease to end")
 
+    async def test_a_claim_counts_as_an_attempt_even_if_nothing_comes_of_it(self, store: EventStore) -> None:
+        await store.commit(Changes(retries=[retry(KEY, attempts=2)]))
+        (first,) = await store.claim_retries([KEY.consumer], "me", -1.0, 10)
+        (second,) = await store.claim_retries([KEY.consumer], "you", LONG, 10)
+        assert (first.attempts, second.attempts) == (2, 3)
+
+    async def test_a_renewed_claim_goes_on_and_only_its_owner_renews_it(self, store: EventStore) -> None:
+        await store.commit(Changes(retries=[retry(KEY)]))
+        assert await claim(store, "me", lease=-1.0) == [KEY]
+        assert await store.renew_claims("you", LONG) == 0
+        assert await store.renew_claims("me", LONG) == 1
+        assert await claim(store, "you") == []
+        await store.commit(Changes(handled=[KEY]))
+        assert await store.renew_claims("me", LONG) == 0
+
+    async def test_what_only_waits_for_an_attempt_is_settled_and_not_final(self, store: EventStore) -> None:
+        await store.commit(Changes(retries=[retry(KEY, delay=LONG)], handled=[OTHER]))
+        assert await store.find_settled([KEY, OTHER]) == {KEY, OTHER}
+        assert await store.find_settled([KEY, OTHER], final=True) == {OTHER}
+
     async def test_of_two_instances_one_gets_the_retry(self, store: EventStore, other: EventStore) -> None:
         keys = [InboxKey(KEY.consumer, str(number)) for number in range(20)]
         await store.commit(Changes(retries=[retry(key) for key in keys]))

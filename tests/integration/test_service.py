@@ -5,9 +5,10 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 
 import pytest
-from marshmallow import Schema, fields
+from marshmallow import Schema, fields, post_load
 from tornado.httpclient import AsyncHTTPClient
 
 from gemstone_events import (
@@ -32,6 +33,7 @@ from gemstone_events.errors import (
 )
 from gemstone_events.event import new_id
 
+CURRENT: ContextVar[object] = ContextVar("current")
 QUICKLY = RetryPolicy(attempts=3, first_delay=0.01, max_delay=0.02)
 
 
@@ -552,6 +554,109 @@ async def test_stopping_finishes_what_runs(settings):
         await slow.emit_event("a", 1)
         await asyncio.wait_for(slow.begun.wait(), 10)
     assert slow.got == [1]
+
+
+async def test_a_def_handler_that_waits_for_a_thread_does_not_time_out(settings):
+    class Crowded(MicroService):
+        name = "crowded"
+        max_parallel_blocking_tasks = 1
+
+        @event_handler("a", timeout=0.5, retry=RetryPolicy(attempts=1))
+        def handle(self, body):
+            time.sleep(0.1)
+            self.got.append(body)
+
+    crowded = Crowded(**settings())
+    crowded.got = []
+    async with crowded:
+        for number in range(10):
+            await crowded.emit_event("a", number)
+        await until(lambda: len(crowded.got) == 10)
+        assert await dead_letters(crowded) == []
+
+
+async def test_a_generator_is_refused_as_a_handler(settings):
+    class Lazy(MicroService):
+        name = "lazy"
+
+        @event_handler("a")
+        async def handle(self, body):
+            yield body
+
+    with pytest.raises(ServiceConfigurationError, match=r"Lazy\.handle is a generator"):
+        async with Lazy(**settings()):
+            pass
+
+
+async def test_what_a_handler_sets_in_its_context_is_gone_for_the_next(settings):
+    class Tenant(MicroService):
+        name = "tenant"
+
+        @event_handler("a", concurrency=1)
+        async def handle(self, body):
+            self.got.append(CURRENT.get(None))
+            CURRENT.set(body)
+
+    tenant = Tenant(**settings())
+    tenant.got = []
+    async with tenant:
+        for number in range(3):
+            await tenant.emit_event("a", number)
+        await until(lambda: len(tenant.got) == 3)
+    assert tenant.got == [None, None, None]
+
+
+async def test_what_the_start_emits_is_handled_by_the_service_itself(settings):
+    class Early(MicroService):
+        name = "early"
+
+        def on_service_start(self):
+            self.emit_event("a", 1)
+
+        @event_handler("a")
+        async def handle(self, body):
+            self.got.append(body)
+
+    early = Early(**settings())
+    early.got = []
+    async with early:
+        await until(lambda: early.got == [1])
+
+
+async def test_a_schema_hook_that_raises_is_a_failure_of_the_handler(settings):
+    class Hooked(Schema):
+        @post_load
+        def explode(self, data, **options):
+            raise KeyError("missing")
+
+    class Victim(MicroService):
+        name = "victim"
+
+        @event_handler("a", schema=Hooked, retry=QUICKLY)
+        async def handle(self, body):
+            """Never comes to it."""
+
+    async with Victim(**settings()) as victim:
+        await victim.emit_event("a", {})
+        while not (letters := await dead_letters(victim)):
+            await asyncio.sleep(0.01)
+    assert (letters[0].reason, letters[0].attempts) == ("exhausted", 3)
+
+
+async def test_a_large_body_is_handled_where_the_service_allows_it(settings):
+    class Large(MicroService):
+        name = "large"
+        max_body = 3_000_000
+
+        @event_handler("a")
+        async def handle(self, body):
+            self.got.append(len(body))
+
+    large = Large(**settings())
+    large.got = []
+    async with large:
+        await large.emit_event("a", "x" * 2_000_000)
+        await until(lambda: large.got == [2_000_000])
 
 
 async def test_periodic_tasks_run_in_units_of_work_and_survive_failures(settings):
