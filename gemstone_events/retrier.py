@@ -13,7 +13,6 @@ from gemstone_events.subscriber import Subscriber
 
 POLL_SECONDS = 1.0
 BATCH = 100
-BUSY_SECONDS = 0.05
 CLAIM_SECONDS = 10.0
 
 
@@ -66,15 +65,17 @@ class Retrier:
         pause = await self._store.seconds_to_next_retry(consumers)
         if pause is None or pause > 0:
             return POLL_SECONDS if pause is None else pause
-        claimed = 0
         for subscriber in self._subscribers:
-            if room := min(BATCH, subscriber.room):
-                for retry in await self._store.claim_retries(subscriber.consumers, self._owner, CLAIM_SECONDS, room):
-                    claimed += 1
-                    subscriber.retry(retry)
-        if claimed:
-            self._renew_at = min(self._renew_at, time.monotonic() + CLAIM_SECONDS / 3)
-        return 0.0 if claimed else BUSY_SECONDS
+            room = min(BATCH, subscriber.room)
+            due = (
+                await self._store.claim_retries(subscriber.consumers, self._owner, CLAIM_SECONDS, room) if room else ()
+            )
+            for retry in due:
+                subscriber.retry(retry)
+            if due:
+                self._renew_at = min(self._renew_at, time.monotonic() + CLAIM_SECONDS / 3)
+            subscriber.is_awaited = len(due) == room
+        return POLL_SECONDS if any(subscriber.is_awaited for subscriber in self._subscribers) else 0.0
 
     async def _renew_claims(self) -> None:
         if time.monotonic() >= self._renew_at:

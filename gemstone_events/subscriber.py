@@ -97,6 +97,8 @@ class Subscriber:
         self.counts = SubscriberCounts()
         self.has_failed = False
         """Something unexpected has happened, and deliveries may be stuck: readiness says so."""
+        self.is_awaited = False
+        """Retries wait until there is room for more attempts: say so when there is."""
         self._retry_scheduled = retry_scheduled
         self._workplace = workplace
         self._store = workplace.store
@@ -259,7 +261,9 @@ class Subscriber:
                 await self._make(self._ready.popleft())
         finally:
             self._workers -= 1
-            self._retry_scheduled.set()  # there is room for another
+            if self.is_awaited:
+                self.is_awaited = False
+                self._retry_scheduled.set()
 
     async def _make(self, turn: Attempt) -> None:
         plan = self.plan
@@ -273,11 +277,8 @@ class Subscriber:
             self.counts.duplicates += 1
             self._settle(turn.key)
             return
-        except (
-            ConcurrencyConflictError,
-            EventError,
-            StatementError,
-        ) as error:  # the author's SQL, a stale stream, an event id that was used before
+        except (ConcurrencyConflictError, EventError, StatementError) as error:
+            # The author's SQL, a stale stream, or an event id that was used before.
             verdict = failed(turn, error, plan.retry)
             await self._commit(verdict.changes)
         self._record(turn, verdict)
