@@ -38,7 +38,7 @@ class Consumer(MicroService):
         self.latencies: list[float] = []
         self.began = self.ended = 0.0
 
-    @event_handler("order.placed", concurrency=100)
+    @event_handler("order.placed", concurrency=200)
     async def handle(self, body: dict[str, float]) -> None:
         """Take the time."""
         now = time.time()

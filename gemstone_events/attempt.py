@@ -103,7 +103,7 @@ async def attempt(turn: Attempt, workplace: Workplace, deadlines: Deadlines, ret
     try:
         with UnitOfWork(workplace.store, cause=event) as unit:
             async with timeout:
-                await execution.run_apart(
+                await execution.run(
                     handler.function,
                     arguments,
                     is_coroutine=handler.is_coroutine,

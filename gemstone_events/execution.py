@@ -66,36 +66,8 @@ async def run(
     return await result if isinstance(result, Awaitable) else result
 
 
-async def run_apart(
-    function: Callable[..., object],
-    arguments: Sequence[object],
-    *,
-    is_coroutine: bool,
-    threads: Threads,
-    begins: Callable[[], None],
-) -> object:
-    """Do as ``run`` does, and keep what the function does to its task or its context from the caller's."""
-    if not is_coroutine:
-        return await run(function, arguments, is_coroutine=False, threads=threads, begins=begins)
-    begins()
-    work = cast(Awaitable[object], function(*arguments))
-    result, failure = await asyncio.get_running_loop().create_task(_contained(work))
-    if failure is not None:
-        raise failure
-    return result
-
-
 def _shielded(function: Callable[..., object], arguments: Sequence[object], keywords: Mapping[str, object]) -> object:
     try:
         return function(*arguments, **keywords)
     except StopIteration as error:  # a future cannot carry it: its waiter would wait for ever
         raise RuntimeError(f"{getattr(function, '__qualname__', function)} raised StopIteration") from error
-
-
-async def _contained(work: Awaitable[object]) -> tuple[object, BaseException | None]:
-    try:
-        return await work, None
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        raise
-    except BaseException as error:  # noqa: BLE001 - asyncio lets SystemExit out of the loop, past everybody who waits
-        return None, error

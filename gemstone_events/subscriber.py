@@ -6,6 +6,7 @@ import random
 import zlib
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 
 from gemstone_events.attempt import Attempt, Kind, Verdict, Workplace, attempt, buried, failed
@@ -111,6 +112,8 @@ class Subscriber:
         self._open: dict[str, _Settlement] = {}
         self._held: set[InboxKey] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._context = copy_context()
+        self._is_cut_off = False
         self._is_sorting = False
         self._workers = 0
         self._accepting = True
@@ -156,6 +159,7 @@ class Subscriber:
                 await asyncio.wait(self._tasks, timeout=timeout)
         finally:
             unfinished = set(self._tasks)
+            self._is_cut_off = True
             for task in unfinished:
                 task.cancel()
             for delivery in self._arrived:
@@ -177,7 +181,8 @@ class Subscriber:
             self._log.warning("%d retries wait until their claims end: %s", len(retries), error)
 
     def _start(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        # A context of its own: what one handler sets in it is not the next one's concern.
+        task = asyncio.get_running_loop().create_task(work, context=self._context.copy())
         self._tasks.add(task)
         task.add_done_callback(self._take_leave)
 
@@ -248,7 +253,7 @@ class Subscriber:
                 trouble += 1
                 await self._wait_for_store(error, trouble)
 
-    # As many workers as the plan allows make the attempts; a worker ends when there is nothing to do.
+    # As many attempts as the plan allows are made at once, each in a task of its own; one that ends starts the next.
 
     def _start_workers(self) -> None:
         for _ in range(min(len(self._ready), self.plan.concurrency - self._workers)):
@@ -257,10 +262,11 @@ class Subscriber:
 
     async def _work(self) -> None:
         try:
-            while self._ready:
+            if self._ready:
                 await self._make(self._ready.popleft())
         finally:
             self._workers -= 1
+            self._start_workers()
             if self.is_awaited:
                 self.is_awaited = False
                 self._retry_scheduled.set()
@@ -270,7 +276,7 @@ class Subscriber:
         if turn.failures >= plan.retry.attempts:  # its last attempts ended with their process
             verdict = buried(turn, "exhausted", turn.error or "the process ended during each attempt")
         else:
-            verdict = await attempt(turn, self._workplace, self._deadlines, plan.retry)
+            verdict = await self._attempt(turn)
         try:
             await self._commit(verdict.changes)
         except AlreadyHandledError:
@@ -286,6 +292,16 @@ class Subscriber:
             self._settle(turn.key)
         else:
             self._held.add(turn.key)
+
+    async def _attempt(self, turn: Attempt) -> Verdict:
+        try:
+            return await attempt(turn, self._workplace, self._deadlines, self.plan.retry)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._is_cut_off or task is None:
+                raise
+            task.uncancel()
+            return failed(turn, RuntimeError("the handler cancelled its own task"), self.plan.retry)
 
     async def settle_held(self) -> None:
         """Ack what is held and has become final meanwhile, here or in another process on the same store."""
