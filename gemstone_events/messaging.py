@@ -99,6 +99,8 @@ class Messaging:
 
     async def close(self) -> None:
         """Let go of everything. Twice is harmless."""
+        for subscriber in self.subscribers:  # a drain that was cut short may not have come to them
+            subscriber.cut_off()
         await _cancel(self._tending)
         await _cancel(self._relaying)
         for transport in self.transports:

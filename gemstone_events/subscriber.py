@@ -158,20 +158,26 @@ class Subscriber:
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=timeout)
         finally:
-            unfinished = set(self._tasks)
-            self._is_cut_off = True
-            for task in unfinished:
-                task.cancel()
-            for delivery in self._arrived:
-                delivery.release()
-            for settlement in self._open.values():
-                for delivery in settlement.deliveries:
-                    delivery.release()
-            self._arrived.clear()
-            self._open.clear()
+            unfinished = self.cut_off()
         if unfinished:
             self._log.warning("%d attempts of %s did not end in time", len(unfinished), self.consumers)
             await asyncio.wait(unfinished, timeout=1.0)
+
+    def cut_off(self) -> set[asyncio.Task[None]]:
+        """Cancel what runs, give back what is not settled, and return what was cancelled. Twice is harmless."""
+        self._accepting = False
+        self._is_cut_off = True
+        unfinished = set(self._tasks)
+        for task in unfinished:
+            task.cancel()
+        for delivery in self._arrived:
+            delivery.release()
+        for settlement in self._open.values():
+            for delivery in settlement.deliveries:
+                delivery.release()
+        self._arrived.clear()
+        self._open.clear()
+        return unfinished
 
     async def _give_back(self, turns: Sequence[Attempt]) -> None:
         retries = [Retry(turn.key, turn.message, turn.failures, 0.0, turn.error) for turn in turns]
