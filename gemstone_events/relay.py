@@ -151,6 +151,8 @@ class Relay:
 
     async def _wait(self) -> None:
         self._progress.set()
+        if not self._waiting:
+            self._recovered()
         timeout = LEASE_SECONDS / 4 if self._position == self._saved_position else CHECKPOINT_SECONDS
         if self._waiting:
             timeout = min(timeout, max(0.0, self._again_at - time.monotonic()))

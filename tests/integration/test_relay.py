@@ -7,6 +7,7 @@ import time
 import pytest
 
 from gemstone_events.codec import encode
+from gemstone_events.errors import StoreUnavailableError
 from gemstone_events.event import Event, new_id
 from gemstone_events.message import Message
 from gemstone_events.relay import Relay
@@ -142,3 +143,25 @@ async def test_a_transport_that_never_published_does_not_take_over_the_progress_
     await store.commit(Changes(emitted=messages(3)))
     await until(lambda: len(up.taken) == 3 and down.calls)
     assert await store.checkpoint(f"relay:{down.address}") == 0
+
+
+async def test_trouble_with_the_store_is_over_when_the_store_is_read_again():
+    class Faltering(MemoryStore):
+        failures = 2
+
+        async def read_emitted(self, after, limit):
+            if self.failures:
+                self.failures -= 1
+                raise StoreUnavailableError("locked")
+            return await super().read_emitted(after, limit)
+
+    store, transport = Faltering(), Moody()
+    await store.open()
+    await transport.open()
+    relay = Relay(store, transport, "me", logging.getLogger("test"))
+    running = asyncio.create_task(relay.run())
+    await until(lambda: relay.trouble)
+    await until(lambda: not relay.trouble)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await store.close()
