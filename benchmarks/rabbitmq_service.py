@@ -77,13 +77,6 @@ ROLES: dict[str, Callable[[str, int], Coroutine[object, object, float]]] = {
 }
 
 
-def measure(role: str, url: str, count: int) -> float:
-    """Run one measurement in a process of its own; return events per second."""
-    argv = [sys.executable, __file__, "--role", role, "--url", url, "--messages", str(count)]
-    done = subprocess.run(argv, stdout=subprocess.PIPE, check=True, text=True, timeout=300)
-    return count / float(done.stdout.split()[-1])
-
-
 def measure_c(program: Path, url: str, count: int) -> float:
     """Run the C program; return messages per second."""
     argv = [str(program), str(urlsplit(url).port), "benchmark.c", str(count), str(IN_FLIGHT)]
@@ -102,9 +95,9 @@ def compare(url: str, rounds: int, count: int, program: Path) -> None:
         note("publish, C", measure_c(program, url, count))
         note("publish, FastStream", transport_benchmark.measure("publish-faststream", url, count))
         note("publish", transport_benchmark.measure("publish-gemstone", url, count))
-        note("handle, memory", measure("handle-memory", url, count))
+        note("handle, memory", transport_benchmark.measure("handle-memory", url, count, __file__))
         transport_benchmark.measure("publish-gemstone", url, count)
-        note("handle, SQLite", measure("handle-sqlite", url, count))
+        note("handle, SQLite", transport_benchmark.measure("handle-sqlite", url, count, __file__))
         note("handle, FastStream", transport_benchmark.measure("consume-faststream", url, count))
     print(f"{'events per second':22} {'median':>10}")
     for what, measured in rates.items():

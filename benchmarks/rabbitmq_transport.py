@@ -147,9 +147,9 @@ ROLES: dict[str, Callable[[str, int], Coroutine[object, object, float]]] = {
 }
 
 
-def measure(role: str, url: str, count: int) -> float:
-    """Run one measurement in a process of its own; return events per second."""
-    argv = [sys.executable, __file__, "--role", role, "--url", url, "--messages", str(count)]
+def measure(role: str, url: str, count: int, script: str = __file__) -> float:
+    """Run one measurement of a script in a process of its own; return events per second."""
+    argv = [sys.executable, script, "--role", role, "--url", url, "--messages", str(count)]
     done = subprocess.run(argv, stdout=subprocess.PIPE, check=True, text=True, timeout=300)
     return count / float(done.stdout.split()[-1])
 

@@ -76,10 +76,11 @@ class Messaging:
         if self.subscribers:
             for transport in self.transports:
                 await transport.subscribe(list(self._by_subscription), self._receive)
+            self._tending = [
+                self._spawn(self._retrier.run(), "retries"),
+                self._spawn(self._forget_handled(), "retention"),
+            ]
         self._relaying = [self._spawn(relay.run(), "relay") for relay in self.relays]
-        if not self.subscribers:
-            return
-        self._tending = [self._spawn(self._retrier.run(), "retries"), self._spawn(self._forget_handled(), "retention")]
 
     async def drain(self, timeout: float) -> None:
         """Take nothing new and finish what runs, within ``timeout`` seconds."""

@@ -40,7 +40,7 @@ class Retrier:
         self._owner = owner
         self._log = logger
         self._scheduled = scheduled
-        self._by_consumer = {consumer: subscriber for subscriber in subscribers for consumer in subscriber.consumers}
+        self._consumers = [consumer for subscriber in subscribers for consumer in subscriber.consumers]
         self._renew_at = math.inf
 
     async def run(self) -> None:
@@ -61,8 +61,7 @@ class Retrier:
                     await self._scheduled.wait()
 
     async def _claim_due(self) -> float:
-        consumers = list(self._by_consumer)
-        pause = await self._store.seconds_to_next_retry(consumers)
+        pause = await self._store.seconds_to_next_retry(self._consumers)
         if pause is None or pause > 0:
             return POLL_SECONDS if pause is None else pause
         for subscriber in self._subscribers:

@@ -26,7 +26,7 @@ from gemstone_events.errors import (
 from gemstone_events.event import new_id
 from gemstone_events.execution import Threads
 from gemstone_events.exposure import Exposure
-from gemstone_events.handlers import EventHandler, declared_handlers
+from gemstone_events.handlers import EventHandler, declared_handlers, declared_methods
 from gemstone_events.logs import setup_logging
 from gemstone_events.messaging import Messaging
 from gemstone_events.names import check_pattern
@@ -352,8 +352,8 @@ class MicroService(Settings, Container):
             ServiceConfigurationError: something is declared wrongly.
         """
         self._expose()
-        overridden = type(self).authenticate_request is not MicroService.authenticate_request
-        if self.port is not None and not is_loopback(self.host) and not overridden and not self.allow_unauthenticated:
+        is_open = not self._authenticates and not self.allow_unauthenticated
+        if self.port is not None and not is_loopback(self.host) and is_open:
             raise ServiceConfigurationError(
                 f"{self.service_name!r} would listen on {self.host} without authentication: override "
                 "authenticate_request, or set allow_unauthenticated if all its methods may be called by anybody"
@@ -386,17 +386,20 @@ class MicroService(Settings, Container):
         return Exposure(self, self._containers, extra, self._plugins, self._run_in_unit, self.authenticate_request)
 
     def _warn_of_unreachable_methods(self, logger: logging.Logger) -> None:
-        if type(self).authenticate_request is MicroService.authenticate_request:
-            for method in self._expose().methods:
-                if method.private:
-                    logger.warning(
-                        "nobody can call %s: it is private, and authenticate_request denies all", method.name
-                    )
+        if self._authenticates:
+            return
+        for container in self._containers:
+            for name, _, options in declared_methods(container):
+                if options.private:
+                    shown = options.name or name
+                    logger.warning("nobody can call %s: it is private, and authenticate_request denies all", shown)
+
+    @property
+    def _authenticates(self) -> bool:
+        return type(self).authenticate_request is not MicroService.authenticate_request
 
     def _make_transports(self) -> list[Transport]:
-        settings = TransportSettings(
-            namespace=self.namespace, client=self.service_name, max_message_bytes=self.max_body
-        )
+        settings = TransportSettings(namespace=self.namespace, client=self.service_name)
         return [make_transport(t, settings) if isinstance(t, str) else t for t in self.transport_urls]
 
     async def _listen(self, application: RpcApplication) -> None:

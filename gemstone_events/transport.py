@@ -114,13 +114,11 @@ class TransportSettings:
         namespace: prefixes every name on the broker, to keep environments apart.
         client: the service's name, to be shown where the broker lists its clients.
         confirm_timeout: seconds to wait for the broker's answer to a publish; then the outcome is unknown.
-        max_message_bytes: the largest body taken in; a larger one is still delivered, for the dead letters, if it can be.
     """
 
     namespace: str = "gemstone"
     client: str = "gemstone_events"
     confirm_timeout: float = 10.0
-    max_message_bytes: int = 1024 * 1024
 
 
 class Transport(Protocol):
