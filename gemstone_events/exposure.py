@@ -7,7 +7,8 @@ from typing import Protocol
 from gemstone_events.container import Container
 from gemstone_events.handlers import declared_methods
 from gemstone_events.plugins import BasePlugin
-from gemstone_events.rpc.dispatcher import CallContext, Dispatcher, DispatchLimits
+from gemstone_events.rpc.call_context import CallContext
+from gemstone_events.rpc.dispatcher import Dispatcher, DispatchLimits
 from gemstone_events.rpc.health import HealthChecks, HealthReport
 from gemstone_events.rpc.http_application import HttpLimits, RpcApplication, WebPages, make_application
 from gemstone_events.rpc.http_guard import HttpGuard
@@ -69,6 +70,8 @@ class Exposure:
                 private=options.private,
                 takes_handler=options.requires_handler_reference,
                 schema=options.schema,
+                idempotent=options.idempotent,
+                scopes=options.scopes,
             )
             for container in containers
             for name, function, options in declared_methods(container)

@@ -3,7 +3,7 @@
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, get_type_hints
 
@@ -64,12 +64,16 @@ class MethodOptions:
         private: only authenticated callers may call it.
         requires_handler_reference: the function takes the request's handler first.
         schema: what named parameters are loaded with before the method sees them.
+        idempotent: calling it twice has the effect of calling it once.
+        scopes: what a caller must have been granted.
     """
 
     name: str | None = None
     private: bool = False
     requires_handler_reference: bool = False
     schema: Schema | None = None
+    idempotent: bool = False
+    scopes: tuple[str, ...] = ()
 
 
 class BoundFunction(Protocol):
@@ -163,6 +167,8 @@ def exposed_method(
     requires_handler_reference: bool = False,
     *,
     schema: SchemaLike | None = None,
+    idempotent: bool = False,
+    scopes: Sequence[str] = (),
 ) -> Callable[[Function], Function]:
     """Expose a method through JSON-RPC.
 
@@ -173,12 +179,24 @@ def exposed_method(
             ``def`` in the service's threads.
         requires_handler_reference: the method takes the request's handler as its first argument.
         schema: a marshmallow schema for named parameters.
+        idempotent: calling it twice has the effect of calling it once, so that callers and brokers may repeat a call
+            whose outcome they do not know.
+        scopes: what a caller must have been granted, all of them; the method is then private.
     """
     if callable(name):
         raise ServiceConfigurationError("@exposed_method needs parentheses: write @exposed_method()")
+    if isinstance(scopes, str):
+        raise ServiceConfigurationError(f"scopes is a list: write scopes=[{scopes!r}]")
     if is_coroutine is not None:
         warnings.warn("is_coroutine has no effect: write async def", DeprecationWarning, stacklevel=2)
-    options = MethodOptions(name, private, requires_handler_reference, None if schema is None else instance(schema))
+    options = MethodOptions(
+        name,
+        private or bool(scopes),
+        requires_handler_reference,
+        None if schema is None else instance(schema),
+        idempotent,
+        tuple(scopes),
+    )
 
     def declare(function: Function) -> Function:
         declare_method(function, options)

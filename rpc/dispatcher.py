@@ -10,15 +10,19 @@ What is promised:
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from inspect import isawaitable
 from typing import TypeAlias, cast
 
 from gemstone_events.deadlines import Deadlines
+from gemstone_events.rpc.call_context import IDEMPOTENCY_HEADER, TRACE_HEADER, CallContext
+from gemstone_events.rpc.call_scope import CallScope, call_scope
 from gemstone_events.rpc.errors import (
     AccessDenied,
     DeadlineExceeded,
+    Interrupted,
     InternalError,
     InvalidRequest,
     MethodNotFound,
@@ -37,36 +41,9 @@ from gemstone_events.rpc.protocol import (
 )
 from gemstone_events.strict_json import DEFAULT_MAX_DEPTH, JsonValue
 
+MAX_IDEMPOTENCY_KEY = 200
+
 _logger = logging.getLogger("gemstone_events.rpc")
-
-
-def no_handler(context: "CallContext") -> object:
-    """Return the handler of a wire that has none: ``None``."""
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class CallContext:
-    """Where a call comes from; the same for all calls of a batch.
-
-    Attributes:
-        wire: "http", or the name of another wire.
-        headers: the request's headers; names are looked up as the wire does (HTTP: in any case of letters).
-        peer: who calls, as far as the wire knows: an address, for logs.
-        make_handler: returns ``handler``, the same one each time; made on demand, for most calls need none.
-        timeout: seconds that the caller still waits; ``None``: it does not say.
-    """
-
-    wire: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    peer: str = ""
-    make_handler: "Callable[[CallContext], object]" = no_handler
-    timeout: float | None = None
-
-    @property
-    def handler(self) -> object:
-        """The wire's own object for the request: for HTTP a ``tornado.web.RequestHandler``. Ask on the event loop."""
-        return self.make_handler(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +119,7 @@ class Dispatcher:
         """Answer one body: a request or a batch. ``None``: there is nothing to answer (notifications only)."""
         try:
             value = read_body(body, self.limits.depth)
+            context = _with_idempotency_key(context)
             if isinstance(value, list):
                 return await self._dispatch_batch(value, context)
             request = read_request(value, legacy=self._legacy)
@@ -176,7 +154,8 @@ class Dispatcher:
         if not 0 < len(items) <= self.limits.batch_size:
             raise InvalidRequest(data=f"a batch holds 1 to {self.limits.batch_size} requests" if items else None)
         turns = asyncio.Semaphore(self.limits.batch_concurrency)
-        answers = await asyncio.gather(*(self._dispatch_item(item, context, turns) for item in items))
+        contexts = (_of_item(context, position) for position in range(len(items)))
+        answers = await asyncio.gather(*(self._dispatch_item(*item, turns) for item in zip(items, contexts, strict=True)))
         responses = [answer for answer in answers if answer is not None]
         return write_batch(responses) if responses or self._legacy else None
 
@@ -190,10 +169,14 @@ class Dispatcher:
         return None if response is None else self._write(response)
 
     async def _run(self, request: JsonRpcRequest, context: CallContext) -> object:
-        own = context.timeout is not None and context.timeout < self.limits.call_timeout
-        if own and cast(float, context.timeout) <= 0:
-            raise DeadlineExceeded
-        deadline = asyncio.timeout(context.timeout if own else None)
+        seconds = self.limits.call_timeout
+        own = context.timeout is not None and context.timeout < seconds
+        if own:
+            seconds = cast(float, context.timeout)
+            if seconds <= 0:
+                raise DeadlineExceeded
+        scope = CallScope(time.monotonic() + seconds, context.headers.get(TRACE_HEADER))
+        deadline = asyncio.timeout(seconds if own else None)
         if not own:
             self._deadlines.begin(deadline, lambda: deadline.reschedule(0))
         try:
@@ -201,7 +184,8 @@ class Dispatcher:
                 if self._slots.locked() and not request.is_notification:
                     raise Overloaded
                 async with self._slots:
-                    return await self._call(request, context)
+                    with call_scope(scope):
+                        return await self._call(request, context)
         except TimeoutError as error:
             if deadline.expired():
                 raise DeadlineExceeded from error
@@ -217,6 +201,8 @@ class Dispatcher:
             leave = self._authorize(method, context)
             if not (await leave if isawaitable(leave) else leave):
                 raise AccessDenied
+        if context.is_repeated and not (method.idempotent or context.idempotency_key):
+            raise Interrupted
         if self._on_call is not None:
             self._on_call(request)
         args, kwargs = method.bind(request.params, context.handler if method.takes_handler else None)
@@ -244,6 +230,22 @@ class Dispatcher:
             self._on_internal_error(error)
         except Exception:
             _logger.exception("a plugin failed to take notice of an internal error")
+
+
+def _with_idempotency_key(context: CallContext) -> CallContext:
+    key = context.headers.get(IDEMPOTENCY_HEADER)
+    if key is None:
+        return context
+    if not 0 < len(key) <= MAX_IDEMPOTENCY_KEY:
+        raise InvalidRequest(data=f"an {IDEMPOTENCY_HEADER} has 1 to {MAX_IDEMPOTENCY_KEY} characters")
+    return replace(context, idempotency_key=key)
+
+
+def _of_item(context: CallContext, position: int) -> CallContext:
+    """Return the context of one request of a batch: the batch's key stands for all of its requests, not for one."""
+    if context.idempotency_key is None:
+        return context
+    return replace(context, idempotency_key=f"{context.idempotency_key}/{position}")
 
 
 def _is_cancelled() -> bool:

@@ -9,7 +9,8 @@ GemstoneError
     ├── InternalError         -32603  the method failed; the answer says nothing of how
     ├── AccessDenied          -32001  the method is private and the caller may not call it
     ├── DeadlineExceeded      -32002  the call took longer than it may; it may still have had its effect
-    └── Overloaded            -32003  too many calls are running; trying again later may help
+    ├── Overloaded            -32003  too many calls are running; trying again later may help
+    └── Interrupted           -32004  the instance that had the call died; it may have had its effect
 """
 
 from gemstone_events.errors import GemstoneError
@@ -95,3 +96,9 @@ class Overloaded(RpcError):
     """Too many calls are running. This one was not begun; trying again later may help."""
 
     code, message = -32003, "Overloaded"
+
+
+class Interrupted(RpcError):
+    """The instance that had the call is gone, and nobody knows how far it came. It may have had its effect."""
+
+    code, message = -32004, "Outcome unknown"

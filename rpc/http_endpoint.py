@@ -21,7 +21,8 @@ from tornado.log import access_log
 from tornado.web import Application, HTTPError
 
 from gemstone_events.deadlines import Deadlines
-from gemstone_events.rpc.dispatcher import CallContext, Dispatcher
+from gemstone_events.rpc.call_context import CallContext, read_timeout
+from gemstone_events.rpc.dispatcher import Dispatcher
 from gemstone_events.rpc.http_handlers import Authenticate, TornadoJsonRpcHandler
 from gemstone_events.rpc.http_refusal import Refusal
 from gemstone_events.rpc.in_flight import InFlight
@@ -117,7 +118,9 @@ class EndpointDelegate(HTTPMessageDelegate):
 
     async def _answer(self) -> None:
         body = self._request.body = b"".join(self._chunks)
-        context = CallContext(WIRE, self._request.headers, self._request.remote_ip or "", self._make_handler)
+        headers = self._request.headers
+        timeout = read_timeout(headers)
+        context = CallContext(WIRE, headers, self._request.remote_ip or "", self._make_handler, timeout)
         try:
             self._write(await self._endpoint.dispatcher.dispatch(body, context))
         finally:

@@ -9,7 +9,8 @@ from typing import TypeAlias
 from tornado.web import RequestHandler
 
 from gemstone_events.errors import ServiceConfigurationError
-from gemstone_events.rpc.dispatcher import CallContext, Dispatcher
+from gemstone_events.rpc.call_context import CallContext
+from gemstone_events.rpc.dispatcher import Dispatcher
 from gemstone_events.rpc.methods import Method
 from gemstone_events.rpc.protocol import JsonRpcRequest, JsonRpcResponse, Params
 

@@ -55,6 +55,8 @@ class Method:
             wires without one ``None``), as its keyword-only parameter ``handler`` or else as its first argument.
         schema: a marshmallow schema that the parameters, by name, have to pass; the function gets what it loads.
         doc: what the method does; default: the function's docstring.
+        idempotent: calling it twice has the effect of calling it once, so that a call may be repeated.
+        scopes: what a caller must have been granted, all of them.
 
     Attributes:
         is_coroutine: the function is ``async def``; otherwise it may block and belongs into a thread.
@@ -73,12 +75,16 @@ class Method:
         takes_handler: bool = False,
         schema: Schema | None = None,
         doc: str | None = None,
+        idempotent: bool = False,
+        scopes: Sequence[str] = (),
     ) -> None:
         self.name = check_method_name(name)
         self.function = function
         self.private = private
         self.takes_handler = takes_handler
         self.schema = schema
+        self.idempotent = idempotent
+        self.scopes = frozenset(scopes)
         self.doc = doc if doc is not None else inspect.getdoc(function) or ""
         self.is_coroutine = _is_coroutine(name, function)
         self._handler = _handler_parameter(name, function) if takes_handler else None

@@ -28,7 +28,7 @@ from gemstone_events.transports.amqp_topology import (
     declare_work_queues,
     unconsumed,
 )
-from gemstone_events.transports.amqp_url import Broker
+from gemstone_events.amqp_url import Broker
 
 _GOODBYE_TIMEOUT = 1.5
 _DRAIN_TIMEOUT = 2.5

@@ -15,7 +15,7 @@ from gemstone_events.transport import Features, Outcome, Receive, Subscription, 
 from gemstone_events.transports.amqp_link import Link
 from gemstone_events.transports.amqp_sessions import Access, ConsumeSession, PublishSession
 from gemstone_events.transports.amqp_topology import Topology
-from gemstone_events.transports.amqp_url import Broker, parse_url
+from gemstone_events.amqp_url import Broker, parse_url
 
 _logger = logging.getLogger(__name__)
 

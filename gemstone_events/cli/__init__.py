@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import rich_click as click
 
-from gemstone_events.adapters import mask
+from gemstone_events.schemes import mask
 from gemstone_events.cli.call import call, call_raw
 from gemstone_events.cli.dead_letters import dead_letters
 from gemstone_events.cli.doctor import doctor

@@ -9,7 +9,7 @@ import rich_click as click
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
 
 from gemstone_events import strict_json
-from gemstone_events.adapters import mask
+from gemstone_events.schemes import mask
 from gemstone_events.cli.arguments import is_pair, read_pairs, read_value
 from gemstone_events.cli.command import Command, Failure
 from gemstone_events.cli.output import pretty, print_json

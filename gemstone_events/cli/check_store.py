@@ -5,7 +5,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gemstone_events.adapters import make_store, mask
+from gemstone_events.adapters import make_store
+from gemstone_events.schemes import mask
 from gemstone_events.cli.check_transport import check_encryption
 from gemstone_events.cli.command import Failure
 from gemstone_events.cli.connections import file_exists, opened_store, sqlite_file, store_option

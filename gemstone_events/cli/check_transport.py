@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 from urllib.parse import parse_qsl, urlsplit
 
-from gemstone_events.adapters import make_transport, mask
+from gemstone_events.adapters import make_transport
+from gemstone_events.schemes import mask
 from gemstone_events.cli.command import Failure
 from gemstone_events.cli.connections import CLIENT, file_exists, opened_transport, sqlite_file
 from gemstone_events.cli.findings import Finding, ok, problem, warning

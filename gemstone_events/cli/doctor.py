@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 import rich_click as click
 from rich.text import Text
 
-from gemstone_events.adapters import make_transport, mask
+from gemstone_events.adapters import make_transport
+from gemstone_events.schemes import mask
 from gemstone_events.cli.check_service import examine_service
 from gemstone_events.cli.check_software import check_software
 from gemstone_events.cli.check_store import check_store

@@ -6,7 +6,8 @@ from dataclasses import asdict, fields
 import rich_click as click
 from rich.text import Text
 
-from gemstone_events.adapters import STORES, TRANSPORTS, make_store, make_transport, schemes
+from gemstone_events.adapters import STORES, TRANSPORTS, make_store, make_transport
+from gemstone_events.schemes import schemes
 from gemstone_events.cli.command import Command
 from gemstone_events.cli.output import Cell, print_json, print_table
 from gemstone_events.errors import GemstoneError

@@ -23,7 +23,7 @@ from gemstone_events.testing.transport_contract_harness import (
     publish,
 )
 from gemstone_events.transport import Outcome, Subscription, TransportSettings
-from gemstone_events.transports.amqp_url import parse_url
+from gemstone_events.amqp_url import parse_url
 from gemstone_events.transports.rabbitmq import RabbitMQTransport, open_url
 
 

@@ -19,7 +19,8 @@ import pytest
 from tornado.web import RequestHandler
 
 from gemstone_events.errors import ServiceConfigurationError
-from gemstone_events.rpc.dispatcher import CallContext, Dispatcher, DispatchLimits
+from gemstone_events.rpc.call_context import CallContext
+from gemstone_events.rpc.dispatcher import Dispatcher, DispatchLimits
 from gemstone_events.rpc.health import ALWAYS_HEALTHY, HealthCheck, HealthChecks, HealthReport
 from gemstone_events.rpc.http_application import HttpLimits, RpcApplication, WebPages, make_application
 from gemstone_events.rpc.http_guard import HttpGuard

@@ -5,7 +5,8 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from gemstone_events import adapters
-from gemstone_events.adapters import STORES, TRANSPORTS, make_store, make_transport, mask, schemes
+from gemstone_events.adapters import STORES, TRANSPORTS, make_store, make_transport
+from gemstone_events.schemes import mask, schemes
 from gemstone_events.errors import ServiceConfigurationError, UnknownSchemeError
 from gemstone_events.transport import TransportSettings
 

@@ -3,7 +3,7 @@
 import pytest
 
 from gemstone_events.errors import ServiceConfigurationError
-from gemstone_events.transports.amqp_url import parse_url
+from gemstone_events.amqp_url import parse_url
 
 
 @pytest.mark.parametrize(

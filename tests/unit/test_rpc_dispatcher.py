@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import pytest
 
-from gemstone_events.rpc.dispatcher import Authorize, CallContext, Dispatcher, DispatchLimits
+from gemstone_events.rpc.call_context import CallContext
+from gemstone_events.rpc.dispatcher import Authorize, Dispatcher, DispatchLimits
 from gemstone_events.rpc.errors import AccessDenied, RpcError
 from gemstone_events.rpc.methods import Method, MethodTable
 from gemstone_events.rpc.protocol import JsonRpcRequest

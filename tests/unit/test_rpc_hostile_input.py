@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gemstone_events.rpc.dispatcher import CallContext, Dispatcher
+from gemstone_events.rpc.call_context import CallContext
+from gemstone_events.rpc.dispatcher import Dispatcher
 from gemstone_events.rpc.methods import Method, MethodTable
 
 CODES = {-32700, -32600, -32601, -32602, -32603, -32001}

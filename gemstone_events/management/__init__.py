@@ -1,0 +1,1 @@
+"""Typed services: interfaces, components that implement them, and proxies that call them wherever they run."""

@@ -1,0 +1,1 @@
+"""Calling other services, from coroutines, threads and scripts."""

@@ -1,0 +1,90 @@
+"""Who is there: what a running instance of a service tells of itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from gemstone_events import strict_json
+from gemstone_events.strict_json import JsonValue
+
+MAX_PRESENCE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """One running instance of a service.
+
+    Attributes:
+        service: its name.
+        instance: the instance's own id.
+        urls: where it is called, the best first, without credentials.
+        since: when it started, seconds since 1970 by its own clock.
+        health: ``ok``, ``degraded``, or what its health checks say.
+        trouble: what is wrong, for people.
+        components: names of the components that it hosts (service management).
+    """
+
+    service: str
+    instance: str
+    urls: tuple[str, ...] = ()
+    since: float = 0.0
+    health: str = "ok"
+    trouble: tuple[str, ...] = ()
+    components: tuple[str, ...] = ()
+
+    def matches(self, pattern: str) -> bool:
+        """Tell whether the service's name is ``pattern``, or matches it as a glob pattern."""
+        return fnmatchcase(self.service, pattern)
+
+    def encode(self) -> bytes:
+        """Return it as a JSON object."""
+        return strict_json.dumps(
+            {
+                "service": self.service,
+                "instance": self.instance,
+                "urls": list(self.urls),
+                "since": self.since,
+                "health": self.health,
+                "trouble": list(self.trouble),
+                "components": list(self.components),
+            }
+        )
+
+    @classmethod
+    def decode(cls, raw: bytes) -> "Presence":
+        """Read what ``encode`` wrote; members that it does not know are passed over.
+
+        Raises:
+            ValueError: it is nothing of the kind.
+        """
+        if len(raw) > MAX_PRESENCE_BYTES:
+            raise ValueError(f"a presence of {len(raw)} bytes is longer than {MAX_PRESENCE_BYTES}")
+        members = strict_json.loads(raw)
+        if not isinstance(members, dict):
+            raise ValueError("a presence is a JSON object")
+        since = members.get("since", 0.0)
+        if isinstance(since, bool) or not isinstance(since, int | float):
+            raise ValueError("'since' of a presence is a number")
+        return cls(
+            service=_text(members, "service"),
+            instance=_text(members, "instance"),
+            urls=_texts(members, "urls"),
+            since=float(since),
+            health=_text(members, "health"),
+            trouble=_texts(members, "trouble"),
+            components=_texts(members, "components"),
+        )
+
+
+def _text(members: Mapping[str, JsonValue], name: str) -> str:
+    value = members.get(name)
+    if not isinstance(value, str):
+        raise ValueError(f"{name!r} of a presence is a text")
+    return value
+
+
+def _texts(members: Mapping[str, JsonValue], name: str) -> tuple[str, ...]:
+    values = members.get(name, [])
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{name!r} of a presence is a list of texts")
+    return tuple(str(value) for value in values)
