@@ -80,7 +80,15 @@ class Exposure:
         if settings.use_statistics:
             methods.append(Method("statistics", self._statistics.report))
         self.methods = methods
-        self._table = MethodTable(methods)
+        self.dispatcher = Dispatcher(
+            MethodTable(methods),
+            invoke=self._invoke,
+            authorize=lambda method, context: self._authenticate(context.handler),
+            on_call=self._notify_plugins,
+            on_internal_error=self._report_internal_error,
+            limits=DispatchLimits(call_timeout=settings.call_timeout, concurrent_calls=settings.max_concurrent_calls),
+            legacy_envelope=settings.legacy_envelope,
+        )
 
     def application(self, microservice: object, ready: Callable[[], HealthReport]) -> RpcApplication:
         """Return the Tornado application: JSON-RPC, health, the author's pages and static files.
@@ -90,17 +98,8 @@ class Exposure:
             ready: answers ``GET /health/ready``.
         """
         settings = self._settings
-        dispatcher = Dispatcher(
-            self._table,
-            invoke=self._invoke,
-            authorize=lambda method, context: self._authenticate(context.handler),
-            on_call=self._notify_plugins,
-            on_internal_error=self._report_internal_error,
-            limits=DispatchLimits(call_timeout=settings.call_timeout),
-            legacy_envelope=settings.legacy_envelope,
-        )
         return make_application(
-            dispatcher,
+            self.dispatcher,
             HttpGuard.for_service(
                 settings.host, settings.accessible_at, settings.allowed_hosts, settings.allowed_origins
             ),

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import logging
 import threading
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -37,7 +38,10 @@ from gemstone_events.rpc.health import HealthReport
 from gemstone_events.rpc.http_application import RpcApplication
 from gemstone_events.rpc.http_guard import is_loopback
 from gemstone_events.rpc.http_server import HttpServer
+from gemstone_events.rpc.presence import Presence
+from gemstone_events.rpc.wire import ServerSettings, ServerWire
 from gemstone_events.schema import instance
+from gemstone_events.serving import Serving, make_servers, servable
 from gemstone_events.settings import Settings
 from gemstone_events.store.port import Changes, EventStore
 from gemstone_events.strict_json import JsonValue
@@ -71,6 +75,8 @@ class MicroService(Settings, Container):
         self._thread = 0
         self._messaging: Messaging | None = None
         self._http: HttpServer | None = None
+        self._serving = Serving([])
+        self._since = 0.0
         self._pending: set[asyncio.Task[None]] = set()
         self._parts = AsyncExitStack()
         self._stop_requested = asyncio.Event()
@@ -159,7 +165,9 @@ class MicroService(Settings, Container):
 
     async def _begin(self) -> None:
         plans = self.check_declarations()
-        application = None if self.port is None else self.make_tornado_app()
+        exposure = self._expose()
+        application = None if self.port is None else exposure.application(self, self._readiness)
+        serving = Serving(self._make_servers())
         logger = self.get_logger()
         store = make_store(self.store_url) if isinstance(self.store_url, str) else self.store_url
         messaging = Messaging(
@@ -180,10 +188,14 @@ class MicroService(Settings, Container):
             plugin.on_service_start()
         await self._run_hook(self.on_service_start)
         self._parts.push_async_callback(self._say_goodbye, messaging)
+        self._since = time.time()
+        self._parts.push_async_callback(serving.close)
+        self._serving = serving
         if application is not None:
             await self._listen(application)
         self._parts.push_async_callback(self._drain, messaging)
         await messaging.consume()
+        await serving.start(exposure.dispatcher.dispatch)
         self._warn_of_unreachable_methods(logger)
         stopping = asyncio.Event()
         for function, seconds in self.periodic_tasks:
@@ -195,10 +207,12 @@ class MicroService(Settings, Container):
             await self._parts.aclose()
         finally:
             self._messaging = self._http = self._loop = None
+            self._serving = Serving([])
 
     async def _drain(self, messaging: Messaging) -> None:
         await asyncio.gather(
             messaging.drain(self.shutdown_timeout),
+            self._serving.stop(self.shutdown_timeout),
             self._http.stop(self.shutdown_timeout) if self._http else asyncio.sleep(0),
         )
 
@@ -306,6 +320,7 @@ class MicroService(Settings, Container):
             "host": self.host,
             "port": self.bound_port,
             "accessible_at": self.url,
+            "urls": self.urls,
             "max_parallel_blocking_tasks": self.max_parallel_blocking_tasks,
             "methods": {method.name: method.doc for method in self._expose().methods},
             "event_transports": [transport.address for transport in self._messaging.transports]
@@ -340,10 +355,17 @@ class MicroService(Settings, Container):
     def description(self) -> str:
         """One line for people: what runs where."""
         messaging = self._require_running()
-        ways = ", ".join(transport.address for transport in messaging.transports) or "no transport"
+        events = ", ".join(transport.address for transport in messaging.transports) or "no transport"
+        calls = ", ".join(self._serving.addresses) or "none"
         return (
-            f"{self.service_name} is ready: {self.url or 'no HTTP'}; events: {ways}; store: {messaging.store.address}"
+            f"{self.service_name} is ready: {self.url or 'no HTTP'}; calls: {calls}; events: {events}; "
+            f"store: {messaging.store.address}"
         )
+
+    @property
+    def urls(self) -> list[str]:
+        """Every URL under which the service can be called, without credentials; HTTP first."""
+        return [*([self.url] if self.url else []), *self._serving.addresses]
 
     def check_declarations(self) -> Sequence[SubscriptionPlan]:
         """Check handlers, methods and address as the start does, and return what will be subscribed to.
@@ -402,6 +424,31 @@ class MicroService(Settings, Container):
         settings = TransportSettings(namespace=self.namespace, client=self.service_name)
         return [make_transport(t, settings) if isinstance(t, str) else t for t in self.transport_urls]
 
+    def _make_servers(self) -> list[ServerWire]:
+        urls = servable(self.transport_urls) if self.rpc_transports is None else self.rpc_transports
+        settings = ServerSettings(
+            service=self.service_name,
+            presence=self._present,
+            namespace=self.namespace,
+            concurrency=self.max_concurrent_calls,
+            body_bytes=self.max_body,
+        )
+        return make_servers(urls, settings)
+
+    def _present(self) -> Presence:
+        trouble = tuple(f"{part}: {what}" for part, what in self._trouble().items())
+        return Presence(
+            service=self.service_name,
+            instance=self.instance_id,
+            urls=tuple(self.urls),
+            since=self._since,
+            health="degraded" if trouble else "ok",
+            trouble=trouble,
+        )
+
+    def _trouble(self) -> dict[str, str]:
+        return {**(self._messaging.trouble() if self._messaging else {}), **self._serving.trouble()}
+
     async def _listen(self, application: RpcApplication) -> None:
         assert self.port is not None
         http = HttpServer(application, host=self.host, port=self.port)
@@ -439,7 +486,7 @@ class MicroService(Settings, Container):
     def _readiness(self) -> HealthReport:
         if self._messaging is None:
             return HealthReport(False, {"service": self.service_name})
-        trouble = self._messaging.trouble()
+        trouble = self._trouble()
         status = "degraded" if trouble else "ok"
         return HealthReport(not trouble, {"status": status, "service": self.service_name, "trouble": trouble})
 

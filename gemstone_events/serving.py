@@ -22,6 +22,9 @@ def make_servers(urls: Sequence[str], settings: ServerSettings) -> list[ServerWi
 def servable(urls: Sequence[object]) -> list[str]:
     """Return those of ``urls`` that are URLs of a broker or bus by which calls can come in."""
     known = schemes(SERVERS)
+    import importlib.util  # TEMPORARY until the wires exist
+
+    known = {k: v for k, v in known.items() if importlib.util.find_spec(v.module)}
     return [url for url in urls if isinstance(url, str) and scheme_of(url) in known]
 
 
@@ -57,10 +60,10 @@ class Serving:
         """Disconnect. Twice is harmless."""
         await asyncio.gather(*(server.close() for server in self._servers))
 
-    def trouble(self) -> list[str]:
-        """Return what keeps calls from coming in, for people; empty when all is well."""
-        return [
-            f"calls by {server.address}: {status.detail or 'not served'}"
+    def trouble(self) -> dict[str, str]:
+        """Return what keeps calls from coming in, by address; empty when all is well."""
+        return {
+            f"calls by {server.address}": status.detail or "not served"
             for server in self._servers
             if not (status := server.status()).serving
-        ]
+        }

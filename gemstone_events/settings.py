@@ -43,12 +43,15 @@ class Settings:
         periodic_tasks: pairs of a function and the seconds between its runs; each run is a unit of work.
         event_transports: URLs or transports that every emitted event goes to; None for the embedded bus in
             ``data_dir``, an empty list for none.
+        rpc_transports: URLs of brokers and buses by which the service is called, besides HTTP; None for those of
+            ``event_transports`` that can, an empty list for none.
         event_store: a URL or a store; None for a SQLite file in ``data_dir`` named like the service.
         event_schemas: marshmallow schemas by event name or pattern; a body emitted under it must pass.
         data_dir: the folder of the embedded bus and store.
         namespace: prefixes every name on the broker, to keep environments apart.
         max_body: the longest body of an event or a request, in bytes.
         max_parallel_blocking_tasks: how many threads run ``def`` handlers, methods and periodic tasks.
+        max_concurrent_calls: how many calls run at once; further ones wait with the broker, or are refused by HTTP.
         call_timeout: seconds that a call of an exposed method may take.
         shutdown_timeout: seconds for finishing what runs when the service is told to stop.
         inbox_retention: seconds for which a handled event is remembered, so that its redelivery has no effect.
@@ -75,12 +78,14 @@ class Settings:
     modules: Sequence[Container] = ()
     periodic_tasks: Sequence[tuple[Callable[..., object], float]] = ()
     event_transports: Sequence[str | Transport] | None = None
+    rpc_transports: Sequence[str] | None = None
     event_store: str | EventStore | None = None
     event_schemas: Mapping[str, SchemaLike] = MappingProxyType({})
     data_dir: str | Path = ".gemstone"
     namespace: str = "gemstone"
     max_body: int = MAX_BODY_BYTES
     max_parallel_blocking_tasks: int = max(4, os.cpu_count() or 1)
+    max_concurrent_calls: int = 256
     call_timeout: float = 30.0
     shutdown_timeout: float = 30.0
     inbox_retention: float = 30 * 24 * 3600.0
@@ -173,7 +178,9 @@ class Settings:
             seconds = getattr(self, name)
             if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
                 raise ServiceConfigurationError(f"{name} must be more than 0 seconds, and finite, not {seconds!r}")
-        for name in ("max_body", "max_parallel_blocking_tasks"):
+        if isinstance(self.rpc_transports, str):
+            raise ServiceConfigurationError(f"rpc_transports is a list: write [{self.rpc_transports!r}]")
+        for name in ("max_body", "max_concurrent_calls", "max_parallel_blocking_tasks"):
             number = getattr(self, name)
             if not isinstance(number, int) or number < 1:
                 raise ServiceConfigurationError(f"{name} must be at least 1, not {number!r}")

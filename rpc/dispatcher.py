@@ -22,8 +22,8 @@ from gemstone_events.rpc.call_scope import CallScope, call_scope
 from gemstone_events.rpc.errors import (
     AccessDenied,
     DeadlineExceeded,
-    Interrupted,
     InternalError,
+    Interrupted,
     InvalidRequest,
     MethodNotFound,
     Overloaded,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from gemstone_events import strict_json
+from gemstone_events.errors import DecodeError
 from gemstone_events.strict_json import JsonValue
 
 MAX_PRESENCE_BYTES = 64 * 1024
@@ -55,16 +56,19 @@ class Presence:
         """Read what ``encode`` wrote; members that it does not know are passed over.
 
         Raises:
-            ValueError: it is nothing of the kind.
+            DecodeError: it is nothing of the kind.
         """
         if len(raw) > MAX_PRESENCE_BYTES:
-            raise ValueError(f"a presence of {len(raw)} bytes is longer than {MAX_PRESENCE_BYTES}")
-        members = strict_json.loads(raw)
+            raise DecodeError(f"a presence of {len(raw)} bytes is longer than {MAX_PRESENCE_BYTES}")
+        try:
+            members = strict_json.loads(raw)
+        except ValueError as error:
+            raise DecodeError(f"a presence is not JSON: {error}") from error
         if not isinstance(members, dict):
-            raise ValueError("a presence is a JSON object")
+            raise DecodeError("a presence is a JSON object")
         since = members.get("since", 0.0)
         if isinstance(since, bool) or not isinstance(since, int | float):
-            raise ValueError("'since' of a presence is a number")
+            raise DecodeError("'since' of a presence is a number")
         return cls(
             service=_text(members, "service"),
             instance=_text(members, "instance"),
@@ -79,12 +83,12 @@ class Presence:
 def _text(members: Mapping[str, JsonValue], name: str) -> str:
     value = members.get(name)
     if not isinstance(value, str):
-        raise ValueError(f"{name!r} of a presence is a text")
+        raise DecodeError(f"{name!r} of a presence is a text")
     return value
 
 
 def _texts(members: Mapping[str, JsonValue], name: str) -> tuple[str, ...]:
     values = members.get(name, [])
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValueError(f"{name!r} of a presence is a list of texts")
+        raise DecodeError(f"{name!r} of a presence is a list of texts")
     return tuple(str(value) for value in values)

@@ -10,8 +10,7 @@ A service is called under the URL of a broker or bus with its name as fragment: 
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from gemstone_events.rpc.call_context import CallContext
@@ -19,8 +18,6 @@ from gemstone_events.rpc.presence import Presence
 
 CLIENTS = "gemstone_events.rpc_clients"
 SERVERS = "gemstone_events.rpc_servers"
-
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,7 @@ class WireRequest:
 
     body: bytes
     timeout: float
-    headers: Mapping[str, str] = _NO_HEADERS
+    headers: Mapping[str, str] = field(default_factory=dict)
     is_answered: bool = True
 
 

@@ -16,8 +16,8 @@ class WirePool:
         settings: what each wire is made with.
     """
 
-    def __init__(self, settings: ClientSettings = ClientSettings()) -> None:
-        self.settings = settings
+    def __init__(self, settings: ClientSettings | None = None) -> None:
+        self.settings = settings or ClientSettings()
         self._wires: dict[str, ClientWire] = {}
 
     def wire_for(self, url: str) -> ClientWire:

@@ -21,9 +21,9 @@ from amqp.transport import SSLTransport, TCPTransport
 from kombu.connection import Connection
 from kombu.transport import pyamqp
 
+from gemstone_events.amqp_url import Broker
 from gemstone_events.errors import TransportError, TransportRefusedError, TransportUnavailableError
 from gemstone_events.transports.amqp_frames import BASIC_DELIVER, BODY, HEADER, METHOD, frame
-from gemstone_events.amqp_url import Broker
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for a TCP connection, and for each step of the handshake."""

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gemstone_events.amqp_url import Broker
 from gemstone_events.errors import TransportError
 from gemstone_events.message import Message
 from gemstone_events.transport import Outcome, Receive, Subscription, TransportSettings
@@ -28,7 +29,6 @@ from gemstone_events.transports.amqp_topology import (
     declare_work_queues,
     unconsumed,
 )
-from gemstone_events.amqp_url import Broker
 
 _GOODBYE_TIMEOUT = 1.5
 _DRAIN_TIMEOUT = 2.5

@@ -9,13 +9,13 @@ import contextlib
 import logging
 from collections.abc import Sequence
 
+from gemstone_events.amqp_url import Broker, parse_url
 from gemstone_events.errors import TransportError
 from gemstone_events.message import Message
 from gemstone_events.transport import Features, Outcome, Receive, Subscription, TransportSettings, TransportStatus
 from gemstone_events.transports.amqp_link import Link
 from gemstone_events.transports.amqp_sessions import Access, ConsumeSession, PublishSession
 from gemstone_events.transports.amqp_topology import Topology
-from gemstone_events.amqp_url import Broker, parse_url
 
 _logger = logging.getLogger(__name__)
 

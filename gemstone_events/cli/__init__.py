@@ -11,7 +11,6 @@ from typing import NoReturn
 
 import rich_click as click
 
-from gemstone_events.schemes import mask
 from gemstone_events.cli.call import call, call_raw
 from gemstone_events.cli.dead_letters import dead_letters
 from gemstone_events.cli.doctor import doctor
@@ -19,6 +18,7 @@ from gemstone_events.cli.emit import emit
 from gemstone_events.cli.run import run
 from gemstone_events.cli.tail import tail
 from gemstone_events.cli.transports import transports
+from gemstone_events.schemes import mask
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 

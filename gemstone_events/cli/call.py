@@ -9,7 +9,6 @@ import rich_click as click
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
 
 from gemstone_events import strict_json
-from gemstone_events.schemes import mask
 from gemstone_events.cli.arguments import is_pair, read_pairs, read_value
 from gemstone_events.cli.command import Command, Failure
 from gemstone_events.cli.output import pretty, print_json
@@ -17,6 +16,7 @@ from gemstone_events.event import new_id
 from gemstone_events.logs import printable, printable_lines
 from gemstone_events.rpc.errors import RpcError
 from gemstone_events.rpc.protocol import JsonRpcRequest, Params
+from gemstone_events.schemes import mask
 from gemstone_events.strict_json import JsonValue
 
 DEFAULT_ENDPOINT = "/api"

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gemstone_events.adapters import make_store
-from gemstone_events.schemes import mask
 from gemstone_events.cli.check_transport import check_encryption
 from gemstone_events.cli.command import Failure
 from gemstone_events.cli.connections import file_exists, opened_store, sqlite_file, store_option
 from gemstone_events.cli.findings import Finding, ok, problem, warning
 from gemstone_events.errors import GemstoneError
+from gemstone_events.schemes import mask
 from gemstone_events.store.port import EventStore
 
 TIGHT_BYTES = 1024**3

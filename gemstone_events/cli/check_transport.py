@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from urllib.parse import parse_qsl, urlsplit
 
 from gemstone_events.adapters import make_transport
-from gemstone_events.schemes import mask
 from gemstone_events.cli.command import Failure
 from gemstone_events.cli.connections import CLIENT, file_exists, opened_transport, sqlite_file
 from gemstone_events.cli.findings import Finding, ok, problem, warning
 from gemstone_events.errors import GemstoneError, TransportRefusedError, TransportUnavailableError
 from gemstone_events.event import new_id
 from gemstone_events.rpc.http_guard import is_loopback
+from gemstone_events.schemes import mask
 from gemstone_events.transport import Delivery, Subscription, Transport, TransportSettings
 
 # What goes over the network as it is, and how to write the same with TLS.

@@ -13,11 +13,11 @@ from urllib.parse import unquote
 import rich_click as click
 
 from gemstone_events.adapters import make_store, make_transport
-from gemstone_events.schemes import mask
 from gemstone_events.cli.command import Failure
 from gemstone_events.configuration import EnvironmentConfigurator, TomlConfigurator
 from gemstone_events.errors import GemstoneError, TransportUnavailableError
 from gemstone_events.names import check_name
+from gemstone_events.schemes import mask
 from gemstone_events.settings import Settings
 from gemstone_events.store.port import EventStore
 from gemstone_events.transport import Transport, TransportSettings

@@ -7,7 +7,6 @@ import rich_click as click
 from rich.text import Text
 
 from gemstone_events.adapters import make_transport
-from gemstone_events.schemes import mask
 from gemstone_events.cli.check_service import examine_service
 from gemstone_events.cli.check_software import check_software
 from gemstone_events.cli.check_store import check_store
@@ -18,6 +17,7 @@ from gemstone_events.cli.findings import Finding, Level, problem
 from gemstone_events.cli.output import Cell, print_json, print_table
 from gemstone_events.errors import GemstoneError
 from gemstone_events.logs import printable
+from gemstone_events.schemes import mask
 from gemstone_events.service import MicroService
 from gemstone_events.settings import Settings
 from gemstone_events.store.port import EventStore

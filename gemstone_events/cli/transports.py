@@ -7,11 +7,11 @@ import rich_click as click
 from rich.text import Text
 
 from gemstone_events.adapters import STORES, TRANSPORTS, make_store, make_transport
-from gemstone_events.schemes import schemes
 from gemstone_events.cli.command import Command
 from gemstone_events.cli.output import Cell, print_json, print_table
 from gemstone_events.errors import GemstoneError
 from gemstone_events.logs import printable
+from gemstone_events.schemes import schemes
 from gemstone_events.transport import Features, TransportSettings
 
 # What stands after the scheme differs from adapter to adapter; nothing is opened, so any that one takes will do.

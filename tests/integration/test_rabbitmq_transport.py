@@ -11,6 +11,7 @@ import amqp
 import pytest
 
 from gemstone_events import codec, names
+from gemstone_events.amqp_url import parse_url
 from gemstone_events.errors import DecodeError, TransportRefusedError
 from gemstone_events.testing.transport_contract_harness import (
     Recorder,
@@ -23,7 +24,6 @@ from gemstone_events.testing.transport_contract_harness import (
     publish,
 )
 from gemstone_events.transport import Outcome, Subscription, TransportSettings
-from gemstone_events.amqp_url import parse_url
 from gemstone_events.transports.rabbitmq import RabbitMQTransport, open_url
 
 

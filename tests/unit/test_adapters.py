@@ -4,10 +4,10 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from gemstone_events import adapters
+from gemstone_events import schemes as schemes_module
 from gemstone_events.adapters import STORES, TRANSPORTS, make_store, make_transport
-from gemstone_events.schemes import mask, schemes
 from gemstone_events.errors import ServiceConfigurationError, UnknownSchemeError
+from gemstone_events.schemes import mask, schemes
 from gemstone_events.transport import TransportSettings
 
 
@@ -62,7 +62,7 @@ def test_making_an_adapter_opens_nothing() -> None:
 def test_a_third_partys_adapter_is_found_like_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = schemes(TRANSPORTS)["memory"]
     theirs = EntryPoint("carrier-pigeon", ours.value, TRANSPORTS)
-    monkeypatch.setattr(adapters, "entry_points", lambda *, group: [theirs] if group == TRANSPORTS else [])
+    monkeypatch.setattr(schemes_module, "entry_points", lambda *, group: [theirs] if group == TRANSPORTS else [])
     assert list(schemes(TRANSPORTS)) == ["carrier-pigeon"]
     with pytest.raises(UnknownSchemeError, match="installed are carrier-pigeon:"):
         make_transport("amqp://host", TransportSettings())
@@ -72,7 +72,7 @@ def test_a_third_partys_adapter_is_found_like_our_own(monkeypatch: pytest.Monkey
 def test_an_adapter_that_cannot_be_loaded_is_an_error_that_names_it(
     monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    monkeypatch.setattr(adapters, "entry_points", lambda *, group: [EntryPoint("pigeon", broken, group)])
+    monkeypatch.setattr(schemes_module, "entry_points", lambda *, group: [EntryPoint("pigeon", broken, group)])
     with pytest.raises(ServiceConfigurationError, match=r"the transport for pigeon: .* cannot be loaded"):
         make_transport("pigeon://loft", TransportSettings())
     with pytest.raises(ServiceConfigurationError, match=r"the store for pigeon: .* cannot be loaded"):

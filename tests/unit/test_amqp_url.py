@@ -2,8 +2,8 @@
 
 import pytest
 
-from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.amqp_url import parse_url
+from gemstone_events.errors import ServiceConfigurationError
 
 
 @pytest.mark.parametrize(
