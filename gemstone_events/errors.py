@@ -23,6 +23,7 @@ GemstoneError
     ├── StoreRefusedError           not a database, not ours, not writable
     ├── StatementError              the author's own SQL failed
     ├── AlreadyHandledError         the inbox already holds this event for this consumer
+    ├── AlreadyAnsweredError        the store already holds an answer to this call
     └── ConcurrencyConflictError    a stream is not at its expected version; carries both
 """
 
@@ -129,6 +130,10 @@ class StatementError(StoreError):
 
 class AlreadyHandledError(StoreError):
     """The inbox already holds this event for this consumer: a redelivery, to be acked and forgotten."""
+
+
+class AlreadyAnsweredError(StoreError):
+    """The store already holds an answer under this idempotency key: a repeated call, to be answered with that."""
 
 
 class ConcurrencyConflictError(StoreError):

@@ -1,4 +1,4 @@
-"""The port of stores: the log of what a service emitted, its inbox, retries, dead letters, checkpoints and leases.
+"""The port of stores: the log of what a service emitted, its inbox and answers, retries, dead letters, checkpoints, leases.
 
 A store is found by the scheme of its URL among the entry points ``gemstone_events.stores``; the entry point names a
 callable ``(url: str) -> EventStore`` that opens nothing. All times that decide anything come from the store's own
@@ -20,6 +20,29 @@ class InboxKey(NamedTuple):
 
     consumer: str
     event_id: str
+
+
+class AnswerKey(NamedTuple):
+    """One call of one caller, however often it is sent."""
+
+    method: str
+    caller: str
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call was answered with, kept for its repetitions.
+
+    Attributes:
+        key: which call it was.
+        fingerprint: tells whether a call under the same key is the same call.
+        body: the result as JSON text, in UTF-8.
+    """
+
+    key: AnswerKey
+    fingerprint: str
+    body: bytes
 
 
 class Statement(NamedTuple):
@@ -91,6 +114,7 @@ class Changes:
         dead_letters: letters to keep; each marks its key as handled, where it has an ``event_id``, and ends its retries.
             One whose key was marked already is dropped, for the same reason.
         checkpoints: names and positions; a checkpoint never moves back.
+        answers: answers to calls. One whose key is there already fails the transaction, before anything else could.
     """
 
     emitted: list[Message] = field(default_factory=list)
@@ -99,10 +123,17 @@ class Changes:
     retries: list[Retry] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     checkpoints: dict[str, int] = field(default_factory=dict)
+    answers: list[Answer] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(
-            self.emitted or self.handled or self.statements or self.retries or self.dead_letters or self.checkpoints
+            self.emitted
+            or self.handled
+            or self.statements
+            or self.retries
+            or self.dead_letters
+            or self.checkpoints
+            or self.answers
         )
 
 
@@ -135,6 +166,7 @@ class EventStore(Protocol):
         Commits that wait together may share one physical transaction; a failing one never touches the others.
 
         Raises:
+            AlreadyAnsweredError: a key in ``answers`` has its answer already.
             AlreadyHandledError: a key in ``handled`` is marked already.
             InvalidEventError: an emitted event's id is in the log already.
             StatementError: the author's SQL failed.
@@ -161,6 +193,9 @@ class EventStore(Protocol):
 
     async def find_settled(self, keys: Sequence[InboxKey], *, final: bool = False) -> set[InboxKey]:
         """Return those of ``keys`` that are marked as handled or, unless ``final``, have an attempt to come or running."""
+
+    async def find_answer(self, key: AnswerKey) -> Answer | None:
+        """Return the answer that is stored under ``key``, or None."""
 
     async def claim_retries(self, consumers: Sequence[str], owner: str, lease: float, limit: int) -> Sequence[Retry]:
         """Return up to ``limit`` due retries of ``consumers`` and keep other owners off them for ``lease`` seconds.
@@ -191,7 +226,7 @@ class EventStore(Protocol):
         """Delete dead letters; return how many. Their keys stay marked as handled."""
 
     async def forget_handled(self, older_than: float, limit: int = 10_000) -> int:
-        """Delete up to ``limit`` inbox marks older than ``older_than`` seconds; return how many."""
+        """Delete inbox marks and answers older than ``older_than`` seconds, up to ``limit`` in all; return how many."""
 
     async def acquire_lease(self, name: str, owner: str, seconds: float) -> bool:
         """Take or renew the lease ``name``; False where another owner holds it. Measured by the store's clock."""

@@ -1,0 +1,72 @@
+"""Discovery over the broker or bus itself: whoever serves calls there answers when it is asked."""
+
+from collections.abc import Sequence
+
+from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.names import check_name
+from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy
+from gemstone_events.rpc.discovery.wires_here import WiresHere
+from gemstone_events.rpc.presence import Presence
+from gemstone_events.rpc.wire import ClientSettings, service_url
+from gemstone_events.rpc.wire_pool import WirePool
+from gemstone_events.schemes import mask, scheme_of
+
+_HTTP = ("http", "https")
+
+
+class BrokerDiscoveryStrategy(BaseDiscoveryStrategy):
+    """Finds services on a broker or bus by asking all that serve calls there; there is no registry to run.
+
+    It finds only who is there at this moment, and returns URLs on this same broker with the credentials of ``url``, so
+    that nothing which others say can lead elsewhere.
+
+    Args:
+        url: the broker's or bus's: ``amqp://...``, ``sqlite:///...`` or ``memory://...``.
+        namespace: that of the services.
+        patience: seconds to wait for answers.
+        wires: connections to use; without them it opens its own, one set for each event loop.
+
+    Raises:
+        ServiceConfigurationError: the URL is not a broker's, or the namespace is no name.
+    """
+
+    def __init__(
+        self, url: str, namespace: str = "gemstone", *, patience: float = 0.5, wires: WirePool | None = None
+    ) -> None:
+        if scheme_of(url) in _HTTP or "#" in url:
+            raise ServiceConfigurationError(
+                f"services cannot be found on {mask(url)!r}: give the URL of a broker or bus, without a service's name; "
+                "an HTTP registry is for HttpDiscoveryStrategy"
+            )
+        self.url = url
+        self._patience = patience
+        self._wires = WiresHere(ClientSettings(namespace=check_name("namespace", namespace)), wires)
+
+    def __str__(self) -> str:
+        return f"broker {mask(self.url)}"
+
+    def ping(self, name: str, location: str, **kwargs: object) -> None:
+        """Do nothing: who serves calls on a broker answers there by himself."""
+
+    async def locate(self, name: str) -> list[str]:
+        """Return one URL on the broker for each service that matches; its instances share the calls.
+
+        Raises:
+            ServiceUnreachableError: the broker cannot be reached.
+            ServiceConfigurationError: the URL cannot be used.
+        """
+        return [service_url(self.url, service) for service in sorted({p.service for p in await self.instances(name)})]
+
+    async def instances(self, pattern: str) -> Sequence[Presence]:
+        """Return the running instances that match.
+
+        Raises:
+            ServiceUnreachableError: the broker cannot be reached.
+            ServiceConfigurationError: the URL cannot be used.
+        """
+        found = await self._wires.pool().wire_for(self.url).find(self.url, pattern, self._patience)
+        return [presence for presence in found if presence.matches(pattern)]
+
+    async def close(self) -> None:
+        """Close the connections that it opened on this loop. Twice is harmless."""
+        await self._wires.close()

@@ -1,0 +1,218 @@
+"""marshmallow's fields without their leniencies: nothing is converted on the way but what JSON cannot say itself.
+
+What is written is written as it is, so that reading it again tells whether it fits.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from decimal import Decimal
+from enum import Enum
+from typing import Any, TypeAlias
+
+from marshmallow import Schema, ValidationError, fields, validate
+
+AnyField: TypeAlias = "fields.Field[Any]"
+Options: TypeAlias = "dict[str, Any]"
+"""Keyword arguments of a marshmallow field."""
+
+
+class _AsItIs:
+    def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
+        return value
+
+
+class Text(_AsItIs, fields.String):
+    """A text, and no bytes."""
+
+    def _deserialize(self, value: object, attr: str | None, data: object, **options: object) -> str:
+        if not isinstance(value, str):
+            raise self.make_error("invalid")
+        return value
+
+
+class Whole(_AsItIs, fields.Integer):
+    """An integer: no text, no fraction, no truth value."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(strict=True, **options)
+
+
+class Real(_AsItIs, fields.Float):
+    """A finite number: no text, no truth value."""
+
+    def _deserialize(self, value: object, attr: str | None, data: object, **options: object) -> float:
+        if not isinstance(value, int | float):
+            raise self.make_error("invalid")
+        return self._validated(value)
+
+
+class Truth(_AsItIs, fields.Boolean):
+    """True or false, and nothing that might mean it."""
+
+    def _deserialize(self, value: object, attr: str | None, data: object, **options: object) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
+class Null(fields.Raw):
+    """Null."""
+
+    default_error_messages = {"invalid": "Not null."}  # noqa: RUF012, as marshmallow declares it
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "allow_none": True})
+
+    def _deserialize(self, value: object, attr: str | None, data: object, **options: object) -> None:
+        raise self.make_error("invalid")
+
+
+class Exact(fields.Decimal):
+    """A decimal number, written as a text and never through a float."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(as_string=True, **options)
+
+    def _serialize(self, value: object, attr: str | None, obj: object, **options: object) -> Any:
+        return str(value) if isinstance(value, Decimal) else value  # never format(value, "f"): 1E+999999 is legal
+
+
+class WholeKey(Whole):
+    """An integer as the key of an object, where JSON has texts only."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
+        return str(value) if type(value) is int else value
+
+    def _deserialize(self, value: object, attr: str | None, data: object, **options: object) -> int:
+        if not isinstance(value, str) or len(value) > 20 or not value.removeprefix("-").isdecimal():
+            raise self.make_error("invalid")
+        return int(value)
+
+
+class Array(fields.List[Any]):
+    """An array, read as a list, a set or a tuple.
+
+    Args:
+        inner: the field of its elements.
+        make: what makes the collection of them.
+    """
+
+    def __init__(self, inner: AnyField, make: Callable[[Iterable[object]], Collection[object]], **options: Any) -> None:
+        super().__init__(inner, **options)
+        self.make = make
+
+    def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
+        if isinstance(value, str | bytes | Mapping):
+            raise self.make_error("invalid")  # it can be iterated, and is no list
+        return super()._serialize(value, attr, obj, **options)
+
+    def _deserialize(self, value: object, attr: str | None, data: object, **options: object) -> Any:
+        return self.make(super()._deserialize(value, attr, data, **options))
+
+
+class OneOf(fields.Raw):
+    """One of some values, of the same type.
+
+    Args:
+        values: what is allowed.
+    """
+
+    def __init__(self, values: Collection[object], **options: Any) -> None:
+        super().__init__(**{"validate": validate.OneOf(values), "allow_none": None in values, **options})
+        self.values = values
+
+    def _deserialize(self, value: Any, attr: str | None, data: object, **options: object) -> Any:
+        if not any(value == each and type(value) is type(each) for each in self.values):  # for True == 1
+            raise ValidationError(validate.OneOf.default_message.format(choices=", ".join(map(str, self.values))))
+        return value
+
+
+class Member(fields.Enum[Any]):
+    """A member of an enumeration: by its value where all are texts or all are integers, else by its name.
+
+    Args:
+        kind: the enumeration.
+    """
+
+    def __init__(self, kind: type[Enum], **options: Any) -> None:
+        types = {type(member.value) for member in kind}
+        # A member of a StrEnum has its own type; its value is a plain text.
+        by_value = {str: Text, int: Whole}.get(types.pop(), False) if len(types) == 1 else False
+        super().__init__(kind, by_value=by_value, **options)
+
+    def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
+        if value is not None and not isinstance(value, self.enum):
+            raise self.make_error("unknown", choices=self.choices_text)
+        return super()._serialize(value, attr, obj, **options)
+
+
+class AnyOf(fields.Raw):
+    """What fits the first of several fields that it fits at all.
+
+    Args:
+        candidates: the fields, tried in this order.
+    """
+
+    def __init__(self, candidates: Collection[AnyField], **options: Any) -> None:
+        super().__init__(**options)
+        self.candidates = candidates
+
+    def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
+        reasons: list[str | list[object] | dict[object, object]] = []
+        for candidate in self.candidates:
+            try:
+                return write(candidate, value)
+            except ValidationError as error:
+                reasons.append(error.messages)
+        raise ValidationError(reasons)  # type: ignore[arg-type]  # nested messages are fine with marshmallow
+
+    def _deserialize(self, value: Any, attr: str | None, data: object, **options: object) -> Any:
+        reasons: list[str | list[object] | dict[object, object]] = []
+        for candidate in self.candidates:
+            try:
+                return candidate.deserialize(value)
+            except ValidationError as error:
+                reasons.append(error.messages)
+        raise ValidationError(reasons)  # type: ignore[arg-type]
+
+
+class Record(fields.Nested):
+    """An object that is read as a dataclass.
+
+    Args:
+        kind: the dataclass.
+        schema_of: returns its schema, asked when it is first needed: a dataclass may hold itself.
+    """
+
+    def __init__(self, kind: type, schema_of: Callable[[type], Schema], **options: Any) -> None:
+        super().__init__(lambda: schema_of(kind), **options)
+        self.kind = kind
+
+    @property
+    def schema(self) -> Schema:
+        """The dataclass's schema, one for all fields."""
+        if self._schema is None:
+            assert callable(self.nested)
+            self._schema = self.nested()  # type: ignore[assignment]
+        assert self._schema is not None
+        return self._schema
+
+    def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
+        if value is not None and not isinstance(value, self.kind):
+            raise ValidationError(f"Not a {self.kind.__name__}.")
+        return super()._serialize(value, attr, obj, **options)
+
+
+def write(field: AnyField, value: object) -> Any:
+    """Return the JSON value that a field writes, which is known to be read again.
+
+    Raises:
+        ValidationError: the value does not fit the field.
+    """
+    try:
+        raw = field.serialize("value", {"value": value})
+    except (AttributeError, TypeError, ValueError) as error:  # a ValidationError is a ValueError
+        if isinstance(error, ValidationError):
+            raise
+        raise ValidationError(f"Cannot be written: {error}") from error
+    field.deserialize(raw)
+    return raw

@@ -1,0 +1,242 @@
+"""From a type hint to the marshmallow field that reads it from JSON, checks it, and writes it.
+
+=========================================  ==================================================================
+hint                                       JSON
+=========================================  ==================================================================
+``str``, ``int``, ``float``, ``bool``      itself, strictly: no text for a number, no truth value for one either
+``None``, ``X | None``                     null
+``Any``, ``object``, ``JsonValue``         anything, unchecked
+dataclass                                  an object; unknown members are refused, defaults may be left out
+``Enum``                                   the value where all are texts or all are integers, else the name
+``datetime``, ``date``, ``time``           a text, ISO 8601
+``timedelta``                              a number of seconds
+``UUID``, ``Decimal``                      a text
+``list``, ``Sequence``, ``set``, ``tuple`` an array
+``dict``, ``Mapping``                      an object
+``A | B``, ``Literal``                     what fits first; one of the values
+``Annotated[X, Range(min=1)]``             as X, with marshmallow's validators; or as the given marshmallow field
+=========================================  ==================================================================
+
+A dataclass's field may have marshmallow's ``validate``, ``data_key`` and ``metadata`` in its ``metadata``, or a
+``marshmallow_field`` of its own. A ``ValueError`` from ``__post_init__`` refuses the value. A dataclass with a
+marshmallow schema as its attribute ``Schema`` is read and written by that.
+"""
+
+import collections.abc
+import dataclasses
+import datetime
+import inspect
+import types
+import typing
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from decimal import Decimal
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load, validate
+
+from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.rpc import strict_fields
+from gemstone_events.rpc.strict_fields import AnyField, Options
+from gemstone_events.strict_json import JsonValue
+
+_SIMPLE: Mapping[object, type[AnyField]] = {
+    str: strict_fields.Text,
+    int: strict_fields.Whole,
+    float: strict_fields.Real,
+    bool: strict_fields.Truth,
+    None: strict_fields.Null,
+    type(None): strict_fields.Null,
+    datetime.datetime: fields.DateTime,
+    datetime.date: fields.Date,
+    datetime.time: fields.Time,
+    datetime.timedelta: fields.TimeDelta,
+    uuid.UUID: fields.UUID,
+    Decimal: strict_fields.Exact,
+}
+_RICH = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, uuid.UUID, Decimal)
+_KEY_FIELDS = (fields.String, fields.UUID, fields.DateTime, fields.Date, fields.Time, strict_fields.Exact, fields.Enum)
+_LISTS = (list, collections.abc.Sequence, collections.abc.Collection, collections.abc.Iterable)
+_SETS = (set, collections.abc.Set, collections.abc.MutableSet)
+_MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+_PASSED_ON = ("validate", "data_key", "metadata")
+
+
+class TypeHintError(ServiceConfigurationError):
+    """A type hint names nothing that can be read from JSON and written to it."""
+
+
+def field_for(hint: object, **options: Any) -> AnyField:
+    """Return the marshmallow field for a type hint.
+
+    Args:
+        hint: the hint, without text for names: see ``typing.get_type_hints``.
+        options: keyword arguments for the field, as ``required`` or ``validate``.
+
+    Raises:
+        TypeHintError: it cannot be read from JSON; the message names what could be.
+    """
+    if is_anything(hint):
+        return fields.Raw(**{**options, "allow_none": True})
+    if isinstance(hint, collections.abc.Hashable) and hint in _SIMPLE:
+        return _SIMPLE[hint](**options)
+    if isinstance(hint, typing.NewType):
+        return field_for(hint.__supertype__, **options)
+    if (origin := typing.get_origin(hint)) is not None:
+        return _field_for_generic(hint, origin, options)
+    if isinstance(hint, type):
+        if issubclass(hint, Enum):
+            return strict_fields.Member(hint, **options)
+        if dataclasses.is_dataclass(hint):
+            return strict_fields.Record(hint, schema_for, **options)
+        if hint in (*_LISTS, *_SETS, *_MAPPINGS, tuple, frozenset):
+            return _field_for_generic(hint, hint, options)
+    raise TypeHintError(
+        f"{_shown(hint)} cannot be read from JSON: use str, int, float, bool, None, a dataclass, an Enum, datetime, "
+        "date, time, timedelta, UUID, Decimal, or list, set, tuple, dict, Literal, Union and Annotated of these"
+    )
+
+
+@lru_cache(maxsize=1024)
+def schema_for(kind: type) -> Schema:
+    """Return the marshmallow schema of a dataclass; it loads instances.
+
+    Raises:
+        TypeHintError: a field of it cannot be read from JSON; the message names it.
+    """
+    own = getattr(kind, "Schema", None)
+    if isinstance(own, type) and issubclass(own, Schema):
+        return own()
+    try:
+        hints = typing.get_type_hints(kind, localns={kind.__name__: kind, "JsonValue": object}, include_extras=True)
+    except NameError as error:
+        raise TypeHintError(f"a type hint of {_shown(kind)} cannot be resolved: {error}") from None
+    members = {field.name: _field_of(kind, field, hints[field.name]) for field in dataclasses.fields(kind) if field.init}
+    for name, parameter in inspect.signature(kind).parameters.items():
+        if name not in members and parameter.default is parameter.empty:
+            raise TypeHintError(f"{_shown(kind)} cannot be read from JSON: {name!r} is no field of it, but required")
+    made: type[Schema] = type(kind.__name__, (_RecordSchema,), {"_kind": kind, "__doc__": kind.__doc__, **members})
+    return made()
+
+
+def is_rich(hint: object) -> bool:
+    """Tell whether a hint, or anything inside it, is more than JSON has itself: a dataclass, an Enum, a datetime..."""
+    return any(isinstance(part, type) and _is_rich_type(part) for part in _parts(hint))
+
+
+def is_anything(hint: object) -> bool:
+    """Tell whether a hint leaves open what a value is."""
+    return hint in (Any, object, inspect.Parameter.empty) or (isinstance(hint, str) and hint == JsonValue)
+
+
+class _RecordSchema(Schema):
+    """Loads a dataclass. It stays out of marshmallow's registry, where schemas of one name get mixed up."""
+
+    class Meta:
+        register = False
+
+    _kind: type
+
+    @post_load
+    def _make_record(self, members: Mapping[str, object], **options: object) -> object:
+        try:
+            return self._kind(**members)
+        except ValidationError:
+            raise
+        except ValueError as error:
+            raise ValidationError(str(error)) from error
+
+
+def _field_of(kind: type, field: "dataclasses.Field[Any]", hint: object) -> AnyField:
+    given = field.metadata.get("marshmallow_field")
+    if isinstance(given, fields.Field):
+        return given
+    options: Options = {name: field.metadata[name] for name in _PASSED_ON if name in field.metadata}
+    if field.default is not dataclasses.MISSING:
+        options |= {"load_default": field.default, "allow_none": False}
+    elif field.default_factory is dataclasses.MISSING:
+        options["required"] = True
+    try:
+        return field_for(hint, **options)
+    except TypeHintError as error:
+        raise TypeHintError(f"the field {field.name!r} of {_shown(kind)}: {error}") from None
+
+
+def _field_for_generic(hint: object, origin: object, options: Options) -> AnyField:
+    arguments = typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _field_for_annotated(arguments[0], arguments[1:], options)
+    if origin in (typing.Union, types.UnionType):
+        return _field_for_union(arguments, options)
+    if origin is typing.Literal:
+        return strict_fields.OneOf(arguments, **options)
+    if origin in _LISTS:
+        return strict_fields.Array(field_for(*arguments or (object,)), list, **options)
+    if origin in _SETS:
+        return strict_fields.Array(field_for(*arguments or (object,)), set, **options)
+    if origin is frozenset:
+        return strict_fields.Array(field_for(*arguments or (object,)), frozenset, **options)
+    if origin is tuple:
+        if not arguments or (len(arguments) == 2 and arguments[1] is Ellipsis):
+            return strict_fields.Array(field_for(*arguments[:1] or (object,)), tuple, **options)
+        return fields.Tuple([field_for(argument) for argument in arguments], **options)
+    if origin in _MAPPINGS:
+        key, value = arguments or (str, object)
+        return fields.Dict(keys=_key_field_for(key), values=field_for(value), **options)
+    raise TypeHintError(f"{_shown(hint)} cannot be read from JSON: use list, set, tuple, dict or a dataclass instead")
+
+
+def _key_field_for(hint: object) -> AnyField:
+    """Return the field of an object's keys, which are texts in JSON."""
+    if is_anything(hint):
+        return strict_fields.Text()
+    if hint is int:
+        return strict_fields.WholeKey()
+    field = field_for(hint)
+    if isinstance(field, strict_fields.Member) and field.by_value and isinstance(field.field, strict_fields.Whole):
+        raise TypeHintError(f"{_shown(hint)} cannot be the key of a JSON object: its values are integers")
+    if not isinstance(field, _KEY_FIELDS):
+        raise TypeHintError(f"{_shown(hint)} cannot be the key of a JSON object: use str, int, UUID, or an Enum of texts")
+    return field
+
+
+def _field_for_union(members: Sequence[object], options: Options) -> AnyField:
+    others = [member for member in members if member not in (None, type(None))]
+    if len(others) < len(members):
+        options = {**options, "allow_none": True}
+    if len(others) == 1:
+        return field_for(others[0], **options)
+    return strict_fields.AnyOf([field_for(member) for member in others], **options)
+
+
+def _field_for_annotated(hint: object, extras: Sequence[object], options: Options) -> AnyField:
+    validators = [extra for extra in extras if isinstance(extra, validate.Validator)]
+    for extra in extras:
+        if isinstance(extra, fields.Field):
+            field = copy(extra)
+            field.required, field.allow_none = options.get("required", False), options.get("allow_none", extra.allow_none)
+            return field
+    if validators:
+        more = options.get("validate", ())
+        options = {**options, "validate": [*validators, *(more if isinstance(more, list | tuple) else [more])]}
+    return field_for(hint, **options)
+
+
+def _parts(hint: object) -> Iterator[object]:
+    """Yield a hint and everything inside its brackets, not the fields of dataclasses."""
+    yield hint
+    if isinstance(hint, typing.NewType):
+        yield from _parts(hint.__supertype__)
+    for argument in typing.get_args(hint):
+        yield from _parts(argument)
+
+
+def _is_rich_type(kind: type) -> bool:
+    return dataclasses.is_dataclass(kind) or issubclass(kind, (Enum, *_RICH))
+
+
+def _shown(hint: object) -> str:
+    return getattr(hint, "__qualname__", None) or str(hint)
