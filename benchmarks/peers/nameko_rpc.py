@@ -6,19 +6,19 @@ import warnings
 
 warnings.simplefilter("ignore")  # eventlet says that it is deprecated, each time
 
-import eventlet  # noqa: E402
+import eventlet
 
 eventlet.monkey_patch()
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import statistics  # noqa: E402
-import time  # noqa: E402
+import argparse
+import json
+import statistics
+import time
 
-from nameko import config  # noqa: E402
-from nameko.containers import ServiceContainer  # noqa: E402
-from nameko.rpc import rpc  # noqa: E402
-from nameko.standalone.rpc import ClusterRpcClient  # noqa: E402
+from nameko import config
+from nameko.containers import ServiceContainer
+from nameko.rpc import rpc
+from nameko.standalone.rpc import ClusterRpcClient
 
 IN_FLIGHT = 64
 TEXT = "x" * 250

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -54,15 +55,7 @@ class RedisDiscoveryStrategy(BaseDiscoveryStrategy):
         """
         told = kwargs.get("presence")
         known = told if isinstance(told, Presence) else Presence(service=name, instance="")
-        presence = Presence(
-            service=name,
-            instance=known.instance,
-            urls=(location,),
-            since=known.since,
-            health=known.health,
-            trouble=known.trouble,
-            components=known.components,
-        )
+        presence = replace(known, service=name, urls=(location,))
         async with self._connected() as redis:
             await redis.set(self._key(name, location), presence.encode(), px=self._milliseconds)
 
