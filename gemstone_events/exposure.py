@@ -2,11 +2,16 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Protocol
 
 from gemstone_events.container import Container
 from gemstone_events.handlers import declared_methods
+from gemstone_events.idempotency import AnsweredOnce, KeepAnswer, KeyedCall
 from gemstone_events.plugins import BasePlugin
+from gemstone_events.rpc.answering import make_answer
+from gemstone_events.rpc.authentication.caller import Authentication
+from gemstone_events.rpc.authentication.failed_attempts import FailedAttempts
 from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.dispatcher import Dispatcher, DispatchLimits
 from gemstone_events.rpc.health import HealthChecks, HealthReport
@@ -14,8 +19,10 @@ from gemstone_events.rpc.http_application import HttpLimits, RpcApplication, Web
 from gemstone_events.rpc.http_guard import HttpGuard
 from gemstone_events.rpc.methods import Method, MethodTable
 from gemstone_events.rpc.protocol import JsonRpcRequest
+from gemstone_events.rpc.request_handler import RpcHandler
 from gemstone_events.settings import Settings
 from gemstone_events.statistics import Statistics
+from gemstone_events.store.port import EventStore
 
 
 class RunInUnit(Protocol):
@@ -30,8 +37,12 @@ class RunInUnit(Protocol):
         traceparent: str | None,
         *,
         is_answer: bool,
+        keep: KeepAnswer | None = None,
     ) -> Awaitable[object]:
-        """Run it; if ``is_answer``, nothing is committed unless the result is strict JSON."""
+        """Run it; if ``is_answer``, nothing is committed unless the result is strict JSON.
+
+        What ``keep`` makes of the result is committed as well.
+        """
 
 
 class Exposure:
@@ -43,7 +54,8 @@ class Exposure:
         extra: methods that every service has, by name.
         plugins: who is told of calls and internal errors; looked at anew each time.
         run_in_unit: runs a method.
-        authenticate: asked for private methods, with the request's handler.
+        authenticate: asked who calls a private method, with the request's handler.
+        store: returns the service's store, which keeps answers for repeated calls; None while it does not run.
 
     Raises:
         ServiceConfigurationError: a method is declared wrongly, or two have one name.
@@ -56,18 +68,24 @@ class Exposure:
         extra: Mapping[str, Callable[..., object]],
         plugins: Mapping[str, BasePlugin],
         run_in_unit: RunInUnit,
-        authenticate: Callable[[object], object],
+        authenticate: Callable[[RpcHandler], object],
+        store: Callable[[], EventStore | None],
     ) -> None:
         self._settings = settings
         self._plugins = plugins
         self._run_in_unit = run_in_unit
-        self._authenticate = authenticate
+        self.authentication = Authentication(
+            authenticate,
+            strategies=settings.validation_strategies,
+            attempts=FailedAttempts(settings.failed_attempts, settings.failed_attempts_window),
+            required=settings.require_authentication,
+        )
         self._statistics = Statistics()
         methods = [
             Method(
                 options.name or name,
                 function,
-                private=options.private,
+                private=options.private or settings.require_authentication,
                 takes_handler=options.requires_handler_reference,
                 schema=options.schema,
                 idempotent=options.idempotent,
@@ -76,19 +94,23 @@ class Exposure:
             for container in containers
             for name, function, options in declared_methods(container)
         ]
-        methods += [Method(name, function) for name, function in extra.items()]
+        everything = settings.require_authentication
+        methods += [Method(name, function, private=everything) for name, function in extra.items()]
         if settings.use_statistics:
-            methods.append(Method("statistics", self._statistics.report))
+            methods.append(Method("statistics", self._statistics.report, private=everything))
         self.methods = methods
         self.dispatcher = Dispatcher(
             MethodTable(methods),
             invoke=self._invoke,
-            authorize=lambda method, context: self._authenticate(context.handler),
+            authorize=self.authentication.authorize,
+            require_authentication=settings.require_authentication,
             on_call=self._notify_plugins,
             on_internal_error=self._report_internal_error,
             limits=DispatchLimits(call_timeout=settings.call_timeout, concurrent_calls=settings.max_concurrent_calls),
             legacy_envelope=settings.legacy_envelope,
         )
+        self.answer = make_answer(self.dispatcher, self.authentication)
+        self._answered_once = AnsweredOnce(store, self.dispatcher.limits.response_bytes)
 
     def application(self, microservice: object, ready: Callable[[], HealthReport]) -> RpcApplication:
         """Return the Tornado application: JSON-RPC, health, the author's pages and static files.
@@ -112,7 +134,7 @@ class Exposure:
                 template_dir=settings.template_dir,
             ),
             health=HealthChecks(ready=ready),
-            authenticate=self._authenticate,
+            authentication=self.authentication,
         )
 
     async def _invoke(
@@ -120,9 +142,12 @@ class Exposure:
     ) -> object:
         traceparent = context.headers.get("traceparent")
         with self._statistics.measure(method.name) if self._settings.use_statistics else nullcontext():
-            return await self._run_in_unit(
-                method.function, method.is_coroutine, args, kwargs, traceparent, is_answer=True
+            run = partial(
+                self._run_in_unit, method.function, method.is_coroutine, args, kwargs, traceparent, is_answer=True
             )
+            if context.idempotency_key is None:
+                return await run()
+            return await self._answered_once.run(await KeyedCall.of(self._settings.service_name, method, context), run)
 
     def _notify_plugins(self, request: JsonRpcRequest) -> None:
         for plugin in self._plugins.values():

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar, get_type_hints
 
 from marshmallow import Schema
 
-from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.errors import GemstoneError, ServiceConfigurationError
 from gemstone_events.event import Event
 from gemstone_events.names import check_name, check_pattern
 from gemstone_events.retry import RetryPolicy
@@ -66,6 +66,9 @@ class MethodOptions:
         schema: what named parameters are loaded with before the method sees them.
         idempotent: calling it twice has the effect of calling it once.
         scopes: what a caller must have been granted.
+        raises: subclasses of ``RpcError`` that callers may be answered with.
+        tags: words to group methods by.
+        deprecated: callers should turn to something else.
     """
 
     name: str | None = None
@@ -74,6 +77,9 @@ class MethodOptions:
     schema: Schema | None = None
     idempotent: bool = False
     scopes: tuple[str, ...] = ()
+    raises: tuple[type[GemstoneError], ...] = ()
+    tags: tuple[str, ...] = ()
+    deprecated: bool = False
 
 
 class BoundFunction(Protocol):
@@ -169,6 +175,9 @@ def exposed_method(
     schema: SchemaLike | None = None,
     idempotent: bool = False,
     scopes: Sequence[str] = (),
+    raises: Sequence[type[GemstoneError]] = (),
+    tags: Sequence[str] = (),
+    deprecated: bool = False,
 ) -> Callable[[Function], Function]:
     """Expose a method through JSON-RPC.
 
@@ -182,11 +191,17 @@ def exposed_method(
         idempotent: calling it twice has the effect of calling it once, so that callers and brokers may repeat a call
             whose outcome they do not know.
         scopes: what a caller must have been granted, all of them; the method is then private.
+        raises: subclasses of ``RpcError`` that callers may be answered with; they are described, not enforced.
+        tags: words to group methods by in the service's description.
+        deprecated: callers should turn to something else; the description says so.
     """
     if callable(name):
         raise ServiceConfigurationError("@exposed_method needs parentheses: write @exposed_method()")
-    if isinstance(scopes, str):
-        raise ServiceConfigurationError(f"scopes is a list: write scopes=[{scopes!r}]")
+    for option, words in (("scopes", scopes), ("tags", tags)):
+        if isinstance(words, str):
+            raise ServiceConfigurationError(f"{option} is a list: write {option}=[{words!r}]")
+    if isinstance(raises, type):
+        raise ServiceConfigurationError(f"raises is a list: write raises=[{raises.__name__}]")
     if is_coroutine is not None:
         warnings.warn("is_coroutine has no effect: write async def", DeprecationWarning, stacklevel=2)
     options = MethodOptions(
@@ -196,6 +211,9 @@ def exposed_method(
         None if schema is None else instance(schema),
         idempotent,
         tuple(scopes),
+        tuple(raises),
+        tuple(tags),
+        deprecated,
     )
 
     def declare(function: Function) -> Function:

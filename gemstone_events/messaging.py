@@ -30,7 +30,7 @@ class Messaging:
         threads: where ``def`` handlers run.
         max_body: the longest body in bytes that is handled.
         owner: what tells this process from others on the same store.
-        inbox_retention: seconds for which a handled event is remembered.
+        inbox_retention: seconds for which a handled event, and the answer to a call, is remembered.
         logger: where trouble is reported.
     """
 
@@ -76,10 +76,8 @@ class Messaging:
         if self.subscribers:
             for transport in self.transports:
                 await transport.subscribe(list(self._by_subscription), self._receive)
-            self._tending = [
-                self._spawn(self._retrier.run(), "retries"),
-                self._spawn(self._forget_handled(), "retention"),
-            ]
+            self._tending.append(self._spawn(self._retrier.run(), "retries"))
+        self._tending.append(self._spawn(self._forget_handled(), "retention"))
         self._relaying = [self._spawn(relay.run(), "relay") for relay in self.relays]
 
     async def drain(self, timeout: float) -> None:
@@ -137,7 +135,7 @@ class Messaging:
                 while await self.store.forget_handled(self._inbox_retention, RETENTION_BATCH) == RETENTION_BATCH:
                     await asyncio.sleep(0)
             except StoreError as error:
-                self._log.warning("old inbox marks were not removed: %s", error)
+                self._log.warning("old inbox marks and answers were not removed: %s", error)
             await asyncio.sleep(RETENTION_PERIOD_SECONDS)
 
     def _spawn(self, work: Coroutine[object, object, None], what: str) -> asyncio.Task[None]:

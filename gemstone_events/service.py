@@ -28,6 +28,7 @@ from gemstone_events.event import new_id
 from gemstone_events.execution import Threads
 from gemstone_events.exposure import Exposure
 from gemstone_events.handlers import EventHandler, declared_handlers, declared_methods
+from gemstone_events.idempotency import KeepAnswer
 from gemstone_events.logs import setup_logging
 from gemstone_events.messaging import Messaging
 from gemstone_events.names import check_pattern
@@ -39,6 +40,7 @@ from gemstone_events.rpc.http_application import RpcApplication
 from gemstone_events.rpc.http_guard import is_loopback
 from gemstone_events.rpc.http_server import HttpServer
 from gemstone_events.rpc.presence import Presence
+from gemstone_events.rpc.request_handler import RpcHandler
 from gemstone_events.rpc.wire import ServerSettings, ServerWire
 from gemstone_events.schema import instance
 from gemstone_events.serving import Serving, make_servers, servable
@@ -99,11 +101,26 @@ class MicroService(Settings, Container):
         """Return the logger of this service."""
         return logging.getLogger(f"gemstone_events.{self.service_name}")
 
-    def authenticate_request(self, handler: object) -> object:
-        """Decide on a call of a private method: a true value lets it pass; may be ``async def``. Denied by default.
+    def authenticate_request(self, handler: RpcHandler) -> object:
+        """Say who calls a private method: a true value lets the call pass; may be ``async def``.
+
+        A method with scopes takes callers who have them all: return a ``Principal``, or another object with
+        ``scopes``. It is asked once for each body, also for one that holds many calls.
+
+        By default ``api_token_is_valid`` is asked about the token that ``validation_strategies`` find.
 
         Args:
-            handler: the request's ``TornadoJsonRpcHandler``, with its headers and cookies.
+            handler: the request's ``RpcHandler``, with its headers and cookies. Where ``require_authentication`` is
+                set, the body of an HTTP request has not come yet.
+        """
+        tokens = (strategy.extract_api_token(handler) for strategy in self.validation_strategies)
+        token = next((token for token in tokens if token is not None), None)
+        return False if token is None else self.api_token_is_valid(token)
+
+    def api_token_is_valid(self, api_token: str) -> object:
+        """Say whose token it is, as ``authenticate_request`` does; may be ``async def``. By default it is nobody's.
+
+        Compare it in constant time: a ``TokenTable`` does.
         """
         return False
 
@@ -195,7 +212,7 @@ class MicroService(Settings, Container):
             await self._listen(application)
         self._parts.push_async_callback(self._drain, messaging)
         await messaging.consume()
-        await serving.start(exposure.dispatcher.dispatch)
+        await serving.start(exposure.answer)
         self._warn_of_unreachable_methods(logger)
         stopping = asyncio.Event()
         for function, seconds in self.periodic_tasks:
@@ -378,7 +395,7 @@ class MicroService(Settings, Container):
         if self.port is not None and not is_loopback(self.host) and is_open:
             raise ServiceConfigurationError(
                 f"{self.service_name!r} would listen on {self.host} without authentication: override "
-                "authenticate_request, or set allow_unauthenticated if all its methods may be called by anybody"
+                "authenticate_request or api_token_is_valid, or set allow_unauthenticated if all its methods may be called by anybody"
             )
         return plan_subscriptions(self._declared_handlers, self.service_name, self.instance_id)
 
@@ -405,7 +422,15 @@ class MicroService(Settings, Container):
 
     def _expose(self) -> Exposure:
         extra = {"get_service_specs": self.get_service_specs}
-        return Exposure(self, self._containers, extra, self._plugins, self._run_in_unit, self.authenticate_request)
+        return Exposure(
+            self,
+            self._containers,
+            extra,
+            self._plugins,
+            self._run_in_unit,
+            self.authenticate_request,
+            lambda: self._messaging.store if self._messaging else None,
+        )
 
     def _warn_of_unreachable_methods(self, logger: logging.Logger) -> None:
         if self._authenticates:
@@ -418,7 +443,11 @@ class MicroService(Settings, Container):
 
     @property
     def _authenticates(self) -> bool:
-        return type(self).authenticate_request is not MicroService.authenticate_request
+        own, default = type(self), MicroService
+        return (
+            own.authenticate_request is not default.authenticate_request
+            or own.api_token_is_valid is not default.api_token_is_valid
+        )
 
     def _make_transports(self) -> list[Transport]:
         settings = TransportSettings(namespace=self.namespace, client=self.service_name)
@@ -464,10 +493,13 @@ class MicroService(Settings, Container):
         traceparent: str | None = None,
         *,
         is_answer: bool = False,
+        keep: KeepAnswer | None = None,
     ) -> object:
         with UnitOfWork(self._messaging.store if self._messaging else None, traceparent=traceparent) as unit:
             result = await execution.run(function, args, kwargs, is_coroutine=is_coroutine, threads=self._threads)
-            if is_answer and unit.changes:
+            if keep is not None:
+                unit.changes.answers.append(keep(result))
+            elif is_answer and unit.changes:
                 strict_json.dumps(result)  # an answer that cannot be given must not leave an effect behind
         await self._commit(unit)
         return result

@@ -14,6 +14,7 @@ from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.logs import level_number
 from gemstone_events.names import check_name
 from gemstone_events.plugins import BasePlugin
+from gemstone_events.rpc.authentication.strategies import BaseValidationStrategy, HeaderValidationStrategy
 from gemstone_events.rpc.http_handlers import GemstoneCustomHandler
 from gemstone_events.schema import SchemaLike
 from gemstone_events.store.port import EventStore
@@ -54,8 +55,16 @@ class Settings:
         max_concurrent_calls: how many calls run at once; further ones wait with the broker, or are refused by HTTP.
         call_timeout: seconds that a call of an exposed method may take.
         shutdown_timeout: seconds for finishing what runs when the service is told to stop.
-        inbox_retention: seconds for which a handled event is remembered, so that its redelivery has no effect.
+        inbox_retention: seconds for which a handled event is remembered, so that its redelivery has no effect, and
+            the answer to a call with an idempotency key, for its repetitions.
         allow_unauthenticated: listen beyond loopback even though ``authenticate_request`` is not overridden.
+        require_authentication: all methods are private, those that every service has too, and HTTP refuses strangers
+            before their request's body is read.
+        validation_strategies: where the token may stand that ``api_token_is_valid`` is asked about; the first one found
+            counts. A request in which one is found, or with the header ``Authorization``, is an attempt that can fail.
+        failed_attempts: how many attempts of a peer may fail within ``failed_attempts_window`` before he is refused
+            without being asked; 0 for no limit.
+        failed_attempts_window: seconds; he is refused as long.
         allowed_hosts: host names that requests may be addressed to, besides the service's own.
         allowed_origins: web origins whose pages may call the service, for example ``https://shop.example``.
         legacy_envelope: answer as old gemstone clients expect: both ``result`` and ``error``.
@@ -90,6 +99,10 @@ class Settings:
     shutdown_timeout: float = 30.0
     inbox_retention: float = 30 * 24 * 3600.0
     allow_unauthenticated: bool = False
+    require_authentication: bool = False
+    validation_strategies: Sequence[BaseValidationStrategy] = (HeaderValidationStrategy(),)
+    failed_attempts: int = 10
+    failed_attempts_window: float = 60.0
     allowed_hosts: Sequence[str] = ()
     allowed_origins: Sequence[str] = ()
     legacy_envelope: bool = False
@@ -174,7 +187,9 @@ class Settings:
             )
         check_name("namespace", self.namespace)
         level_number(self.log_level)
-        for name in ("call_timeout", "inbox_retention", "shutdown_timeout"):
+        if not isinstance(self.failed_attempts, int) or self.failed_attempts < 0:
+            raise ServiceConfigurationError(f"failed_attempts must be 0 or more, not {self.failed_attempts!r}")
+        for name in ("call_timeout", "failed_attempts_window", "inbox_retention", "shutdown_timeout"):
             seconds = getattr(self, name)
             if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
                 raise ServiceConfigurationError(f"{name} must be more than 0 seconds, and finite, not {seconds!r}")

@@ -2,7 +2,10 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from gemstone_events.rpc.protocol import Params
 
 TIMEOUT_HEADER = "gemstone-timeout"
 """Seconds that the caller still waits, as a decimal number: relative, for the clocks of two machines differ."""
@@ -14,6 +17,35 @@ TRACE_HEADER = "traceparent"
 def no_handler(context: "CallContext") -> object:
     """Return the handler of a wire that has none: ``None``."""
     return None
+
+
+class Caller(Protocol):
+    """Who sent a body: found out when it is first asked, and once, however many calls the body holds."""
+
+    async def identify(self, purpose: str) -> object:
+        """Return what the service's ``authenticate_request`` says of the caller; a false value for a stranger.
+
+        Args:
+            purpose: what is called, for the log.
+
+        Raises:
+            AccessDenied: he failed too often, and is not looked at for a while.
+        """
+
+    def identify_now(self, purpose: str) -> object:
+        """Do the same, where nothing can be awaited.
+
+        Raises:
+            AccessDenied: he failed too often.
+            ServiceConfigurationError: ``authenticate_request`` is a coroutine.
+        """
+
+    def sent_body(self, digest: bytes) -> bool:
+        """Tell whether the body's SHA-256 is ``digest``.
+
+        Where the caller is looked at before the body has come, the answer is True, and he is a stranger after all if
+        the body then is another.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +60,8 @@ class CallContext:
         timeout: seconds that the caller still waits; ``None``: it does not say.
         is_repeated: another instance had the body before and died, so that it may have been carried out already.
         idempotency_key: the caller's name for this one call, however often he sends it.
+        params: of a call with an idempotency key: what it was sent with, to tell it from others under the same key.
+        caller: who sent the body; None where the wire's owner does not authenticate.
     """
 
     wire: str
@@ -37,11 +71,17 @@ class CallContext:
     timeout: float | None = None
     is_repeated: bool = False
     idempotency_key: str | None = None
+    params: Params = ()
+    caller: Caller | None = None
 
     @property
     def handler(self) -> object:
-        """The wire's own object for the request: for HTTP a ``tornado.web.RequestHandler``. Ask on the event loop."""
-        return self.make_handler(self)
+        """The request as methods see it, an ``RpcHandler``: for HTTP Tornado's own. Ask on the event loop."""
+        if self.idempotency_key is None:
+            return self.make_handler(self)
+        # The key stands for the call that came with it: what a method calls through its handler are calls of their own.
+        return self.make_handler(replace(self, idempotency_key=None))
+
 
 def read_timeout(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that the caller still waits; None where the header is missing, or no such number."""

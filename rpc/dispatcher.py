@@ -17,6 +17,8 @@ from inspect import isawaitable
 from typing import TypeAlias, cast
 
 from gemstone_events.deadlines import Deadlines
+from gemstone_events.logs import printable
+from gemstone_events.rpc.authentication.principal import scopes_of
 from gemstone_events.rpc.call_context import IDEMPOTENCY_HEADER, TRACE_HEADER, CallContext
 from gemstone_events.rpc.call_scope import CallScope, call_scope
 from gemstone_events.rpc.errors import (
@@ -42,6 +44,7 @@ from gemstone_events.rpc.protocol import (
 from gemstone_events.strict_json import DEFAULT_MAX_DEPTH, JsonValue
 
 MAX_IDEMPOTENCY_KEY = 200
+MAX_SHOWN = 200
 
 _logger = logging.getLogger("gemstone_events.rpc")
 
@@ -69,10 +72,10 @@ class DispatchLimits:
 
 
 Invoke: TypeAlias = Callable[[Method, Sequence[object], Mapping[str, object], CallContext], Awaitable[object]]
-Authorize: TypeAlias = Callable[[Method, CallContext], "object | Awaitable[object]"]
+Authorize: TypeAlias = Callable[[Method | None, CallContext], "object | Awaitable[object]"]
 
 
-def deny(method: Method, context: CallContext) -> bool:
+def deny(method: Method | None, context: CallContext) -> bool:
     """Let nobody call a private method: the default of ``Dispatcher``."""
     return False
 
@@ -83,9 +86,11 @@ class Dispatcher:
     Args:
         methods: what may be called.
         invoke: runs a method with arguments that fit, and returns what the method returns.
-        authorize: tells whether the caller may call a private method; anything falsy, awaited or not, denies. It is
-            not asked for public methods, and asked before the parameters are looked at, so that nobody without leave
-            can probe a signature.
+        authorize: tells who calls; anything falsy, awaited or not, is a stranger, whom private methods and those with
+            scopes are denied. It is not asked for public methods, and asked before the parameters are looked at, so
+            that nobody without leave can probe a signature.
+        require_authentication: every method is private, and strangers do not learn which there are: ``authorize`` is
+            asked for those that do not exist too, with None.
         on_call: sees each request that passed the access check, before its parameters are looked at. What it raises
             fails the call; with an ``RpcError`` it refuses it.
         on_internal_error: sees each exception that was answered with "Internal error".
@@ -100,6 +105,7 @@ class Dispatcher:
         *,
         invoke: Invoke,
         authorize: Authorize = deny,
+        require_authentication: bool = False,
         on_call: Callable[[JsonRpcRequest], None] | None = None,
         on_internal_error: Callable[[BaseException], None] | None = None,
         limits: DispatchLimits = DispatchLimits(),
@@ -109,6 +115,7 @@ class Dispatcher:
         self.invoke = invoke
         self.limits = limits
         self._authorize = authorize
+        self._is_closed = require_authentication
         self._on_call = on_call
         self._on_internal_error = on_internal_error
         self._legacy = legacy_envelope
@@ -155,7 +162,9 @@ class Dispatcher:
             raise InvalidRequest(data=f"a batch holds 1 to {self.limits.batch_size} requests" if items else None)
         turns = asyncio.Semaphore(self.limits.batch_concurrency)
         contexts = (_of_item(context, position) for position in range(len(items)))
-        answers = await asyncio.gather(*(self._dispatch_item(*item, turns) for item in zip(items, contexts, strict=True)))
+        answers = await asyncio.gather(
+            *(self._dispatch_item(*item, turns) for item in zip(items, contexts, strict=True))
+        )
         responses = [answer for answer in answers if answer is not None]
         return write_batch(responses) if responses or self._legacy else None
 
@@ -195,18 +204,34 @@ class Dispatcher:
 
     async def _call(self, request: JsonRpcRequest, context: CallContext) -> object:
         method = self.methods.get(request.method)
+        if self._is_closed or (method is not None and (method.private or method.scopes)):
+            await self._admit(method, context)
         if method is None:
             raise MethodNotFound
-        if method.private:
-            leave = self._authorize(method, context)
-            if not (await leave if isawaitable(leave) else leave):
-                raise AccessDenied
         if context.is_repeated and not (method.idempotent or context.idempotency_key):
             raise Interrupted
         if self._on_call is not None:
             self._on_call(request)
         args, kwargs = method.bind(request.params, context.handler if method.takes_handler else None)
+        if context.idempotency_key is not None:
+            context = replace(context, params=request.params)
         return await self.invoke(method, args, kwargs, context)
+
+    async def _admit(self, method: Method | None, context: CallContext) -> None:
+        leave = self._authorize(method, context)
+        caller = await leave if isawaitable(leave) else leave
+        if not caller:
+            raise AccessDenied
+        if method is None or not (missing := method.scopes - scopes_of(caller)):
+            return
+        _logger.warning(
+            "access to %s denied: it needs the scopes %s; over %s from %s",
+            method.name,
+            ", ".join(sorted(missing)),
+            printable(context.wire),
+            printable(context.peer[:MAX_SHOWN]),
+        )
+        raise AccessDenied(data={"missing_scopes": sorted(missing)})
 
     def _fail(self, request: JsonRpcRequest, error: BaseException) -> JsonRpcResponse:
         self._observe(error)

@@ -17,11 +17,12 @@ from tornado.log import access_log
 from tornado.web import Application, RequestHandler, StaticFileHandler
 
 from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.rpc.authentication.caller import Authentication
 from gemstone_events.rpc.dispatcher import Dispatcher
 from gemstone_events.rpc.health import ALWAYS_HEALTHY, LIVE_PATH, READY_PATH, HealthChecks, HealthHandler
 from gemstone_events.rpc.http_endpoint import Endpoint, EndpointDelegate
 from gemstone_events.rpc.http_guard import HttpGuard
-from gemstone_events.rpc.http_handlers import Authenticate, GemstoneCustomHandler
+from gemstone_events.rpc.http_handlers import GemstoneCustomHandler
 from gemstone_events.rpc.http_refusal import LingeringConnections, Refusal, RefusalDelegate
 from gemstone_events.rpc.in_flight import InFlight
 
@@ -85,11 +86,12 @@ def make_application(
     limits: HttpLimits = HttpLimits(),
     pages: WebPages = WebPages(),
     health: HealthChecks = ALWAYS_HEALTHY,
-    authenticate: Authenticate | None = None,
+    authentication: Authentication | None = None,
 ) -> "RpcApplication":
     """Return a Tornado application that serves ``dispatcher`` at ``endpoint``; give it to ``HttpServer``.
 
-    ``authenticate`` is what ``current_user`` of the endpoint's handler calls, the service's ``authenticate_request``.
+    ``authentication`` finds out who calls, for ``current_user`` of the endpoint's handlers; by default nobody is known.
+    The same one's ``authorize`` belongs to the dispatcher.
     The endpoint and the health checks come before whatever ``pages`` may match.
 
     Raises:
@@ -97,7 +99,7 @@ def make_application(
     """
     if not endpoint.startswith("/") or endpoint in (LIVE_PATH, READY_PATH):
         raise ServiceConfigurationError(f"endpoint {endpoint!r} has to begin with '/' and be no health check's path")
-    return RpcApplication(dispatcher, guard, endpoint, limits, pages, health, authenticate)
+    return RpcApplication(dispatcher, guard, endpoint, limits, pages, health, authentication or Authentication())
 
 
 class RpcApplication(Application):
@@ -117,7 +119,7 @@ class RpcApplication(Application):
         limits: HttpLimits,
         pages: WebPages,
         health: HealthChecks,
-        authenticate: Authenticate | None,
+        authentication: Authentication,
     ) -> None:
         rules = [*_health_rules(health), *_static_rules(pages), *_extra_rules(pages)]
         super().__init__(rules, template_path=None if pages.template_dir is None else str(pages.template_dir))
@@ -131,7 +133,8 @@ class RpcApplication(Application):
             self.in_flight,
             body_bytes=limits.body_bytes,
             body_timeout=limits.body_timeout,
-            authenticate=authenticate,
+            authentication=authentication,
+            lingering=self.lingering,
         )
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: object) -> HTTPMessageDelegate:  # type: ignore[override]

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 import time
+from collections.abc import Awaitable
 from functools import lru_cache
 from http import HTTPStatus
 from typing import cast
@@ -21,13 +22,18 @@ from tornado.log import access_log
 from tornado.web import Application, HTTPError
 
 from gemstone_events.deadlines import Deadlines
-from gemstone_events.rpc.call_context import CallContext, read_timeout
+from gemstone_events.rpc.authentication.caller import Authentication, BodySender, TooManyFailedAttempts
+from gemstone_events.rpc.call_context import CallContext, Caller, read_timeout
 from gemstone_events.rpc.dispatcher import Dispatcher
-from gemstone_events.rpc.http_handlers import Authenticate, TornadoJsonRpcHandler
-from gemstone_events.rpc.http_refusal import Refusal
+from gemstone_events.rpc.errors import AccessDenied
+from gemstone_events.rpc.http_handlers import TornadoJsonRpcHandler
+from gemstone_events.rpc.http_refusal import LingeringConnections, Refusal, RefusalDelegate
 from gemstone_events.rpc.in_flight import InFlight
+from gemstone_events.rpc.request_handler import RpcHandler, WireHandler
 
 WIRE = "http"
+
+_logger = logging.getLogger("gemstone_events.rpc.http")
 
 _OK = ResponseStartLine("HTTP/1.1", 200, "OK")
 _NO_CONTENT = ResponseStartLine("HTTP/1.1", 204, "No Content")
@@ -41,7 +47,8 @@ class Endpoint:
         in_flight: keeps account of them.
         body_bytes: size of a body; beyond it 413.
         body_timeout: seconds for a body to come; beyond it the connection is closed.
-        authenticate: what ``current_user`` of their handlers calls.
+        authentication: finds out who calls.
+        lingering: keeps connections that are refused in the middle of a request.
     """
 
     def __init__(
@@ -51,17 +58,40 @@ class Endpoint:
         *,
         body_bytes: int,
         body_timeout: float,
-        authenticate: Authenticate | None,
+        authentication: Authentication,
+        lingering: LingeringConnections,
     ) -> None:
         self.dispatcher = dispatcher
         self.in_flight = in_flight
         self.body_bytes = body_bytes
         self.body_deadlines = Deadlines(body_timeout)
-        self.authenticate = authenticate
+        self.authentication = authentication
+        self.lingering = lingering
 
     def too_large(self) -> Refusal:
         """Return the answer to a body beyond ``body_bytes``."""
         return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body may have {self.body_bytes} bytes at most")
+
+    async def refuse_stranger(self, caller: Caller) -> Refusal | None:
+        """Return the answer to a caller who may call nothing, known from the headers alone; None for one who may."""
+        try:
+            async with asyncio.timeout(self.dispatcher.limits.call_timeout):
+                user = await caller.identify("any method")
+        except TooManyFailedAttempts as error:
+            return Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"too many failed attempts: try again in {error.retry_after} seconds",
+                {"Retry-After": str(error.retry_after)},
+            )
+        except AccessDenied:
+            user = None
+        except (Exception, SystemExit):  # no caller may end the process
+            _logger.exception("authenticate_request failed")
+            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "who calls cannot be found out: see the service's log")
+        if user:
+            return None
+        explanation = "this service answers only callers that it knows: send credentials, or other ones"
+        return Refusal(HTTPStatus.UNAUTHORIZED, explanation, {"WWW-Authenticate": self.authentication.challenge})
 
 
 class EndpointDelegate(HTTPMessageDelegate):
@@ -76,17 +106,44 @@ class EndpointDelegate(HTTPMessageDelegate):
         self._endpoint = endpoint
         self._request = request
         self._connection = cast(HTTP1Connection, request.connection)
+        self._caller = BodySender(endpoint.authentication, self._make_checked)
+        self._context = CallContext(
+            WIRE,
+            request.headers,
+            request.remote_ip or "",
+            self._make_handler,
+            read_timeout(request.headers),
+            caller=self._caller,
+        )
+        self._refused: RefusalDelegate | None = None
         self._chunks: list[bytes] = []
         self._received = 0
         self._call: asyncio.Task[None] | None = None
         self._handler: TornadoJsonRpcHandler | None = None
         self._handlers_answer: asyncio.Future[bytes | None] | None = None
 
-    def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
-        """Start the clock. A length that is not announced is counted here, so that it is answered with 413."""
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        """Start the clock for the body; where all callers have to be known, find out first who this one is."""
+        if self._endpoint.authentication.required:
+            return self._admit(start_line, headers)
+        self._expect_body(headers)
+        return None
+
+    async def _admit(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
+        # Tornado reads the body when this is done.
+        refusal = await self._endpoint.refuse_stranger(self._caller)
+        if refusal is None:
+            self._expect_body(headers)
+            return
+        self._refused = RefusalDelegate(self._request, refusal, self._endpoint.lingering)
+        self._refused.headers_received(start_line, headers)
+
+    def _expect_body(self, headers: HTTPHeaders) -> None:
         # Not Tornado's body timeout, which costs a task and two turns of the event loop per request.
         self._endpoint.body_deadlines.begin(self, self._connection.close)
-        if "Content-Length" not in headers:
+        if "Content-Length" not in headers:  # a length that is not announced is counted here, and answered with 413
             self._connection.set_max_body_size(sys.maxsize)
 
     def data_received(self, chunk: bytes) -> None:
@@ -103,6 +160,10 @@ class EndpointDelegate(HTTPMessageDelegate):
 
     def finish(self) -> None:
         """Run the call: its body is complete. What arrived in time is run to its end, even if the client leaves."""
+        if self._refused is not None:
+            self._refused.finish()
+            self._endpoint.in_flight.end(self._request.server_connection)
+            return
         self._endpoint.body_deadlines.end(self)
         if self._received <= self._endpoint.body_bytes:
             self._call = asyncio.get_running_loop().create_task(self._answer())
@@ -118,16 +179,17 @@ class EndpointDelegate(HTTPMessageDelegate):
 
     async def _answer(self) -> None:
         body = self._request.body = b"".join(self._chunks)
-        headers = self._request.headers
-        timeout = read_timeout(headers)
-        context = CallContext(WIRE, headers, self._request.remote_ip or "", self._make_handler, timeout)
+        self._caller.body_came(body)
         try:
-            self._write(await self._endpoint.dispatcher.dispatch(body, context))
+            self._write(await self._endpoint.dispatcher.dispatch(body, self._context))
         finally:
             if self._call is not None:
                 self._endpoint.in_flight.end_call(self._call)
             if self._handlers_answer is not None and not self._handlers_answer.done():
                 self._handlers_answer.set_exception(HTTPError(HTTPStatus.SERVICE_UNAVAILABLE))
+
+    def _make_checked(self) -> RpcHandler:
+        return WireHandler(self._endpoint.dispatcher, self._context, self._request)
 
     def _make_handler(self, context: CallContext) -> TornadoJsonRpcHandler:
         if self._handler is None:
@@ -136,7 +198,6 @@ class EndpointDelegate(HTTPMessageDelegate):
                 "dispatcher": self._endpoint.dispatcher,
                 "context": context,
                 "answer": self._handlers_answer,
-                "authenticate": self._endpoint.authenticate,
             }
             delegate = self._application.get_handler_delegate(self._request, TornadoJsonRpcHandler, arguments)
             delegate.execute()

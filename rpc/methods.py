@@ -8,9 +8,10 @@ from typing import TypeAlias
 
 from marshmallow import Schema, ValidationError
 
-from gemstone_events.errors import ServiceConfigurationError
-from gemstone_events.rpc.errors import InvalidParams
+from gemstone_events.errors import GemstoneError, ServiceConfigurationError
+from gemstone_events.rpc.errors import InvalidParams, RpcError
 from gemstone_events.rpc.protocol import Params
+from gemstone_events.rpc.typed_parameters import TypedFunction, typed_function
 
 MAX_METHOD_NAME_BYTES = 200
 RESERVED_PREFIX = "rpc."
@@ -28,8 +29,8 @@ class MethodNameError(ServiceConfigurationError, ValueError):
     """A method's name breaks the rules, or two methods have one name."""
 
 
-def check_method_name(name: object) -> str:
-    """Return ``name`` if a method may be exposed under it.
+def check_method_name(name: object, *, reserved: bool = False) -> str:
+    """Return ``name`` if a method may be exposed under it; ``reserved``: by the framework itself.
 
     Raises:
         MethodNameError: it may not; ``rpc.`` is reserved by JSON-RPC 2.0, section 4.
@@ -39,7 +40,7 @@ def check_method_name(name: object) -> str:
             f"method name {str(name)[:80]!r} is not valid: use a letter, then letters, digits, '_' and '.', "
             f"{MAX_METHOD_NAME_BYTES} in all at most"
         )
-    if name.startswith(RESERVED_PREFIX):
+    if name.startswith(RESERVED_PREFIX) and not reserved:
         raise MethodNameError(f"method name {name!r} is not valid: JSON-RPC reserves names that begin with 'rpc.'")
     return name
 
@@ -57,10 +58,18 @@ class Method:
         doc: what the method does; default: the function's docstring.
         idempotent: calling it twice has the effect of calling it once, so that a call may be repeated.
         scopes: what a caller must have been granted, all of them.
+        raises: subclasses of ``RpcError`` that the method may answer with, for descriptions.
+        tags: words to group methods by, for descriptions.
+        deprecated: callers should turn to something else, for descriptions.
+        reserved: the name may begin with ``rpc.``: the method is the framework's own.
+        types: how the parameters and the result are read and written, where another function's type hints say that:
+            those of a service's interface. By default the function's own (see ``typed_parameters``).
 
     Attributes:
+        function: what to call, with what ``bind`` returns; it returns a JSON value.
         is_coroutine: the function is ``async def``; otherwise it may block and belongs into a thread.
         signature: the parameters that callers may pass, without ``handler``.
+        types: what the parameters and the result are in JSON, where they have to be converted; else None.
 
     Raises:
         ServiceConfigurationError: the declaration cannot work.
@@ -77,18 +86,27 @@ class Method:
         doc: str | None = None,
         idempotent: bool = False,
         scopes: Sequence[str] = (),
+        raises: Sequence[type[GemstoneError]] = (),
+        tags: Sequence[str] = (),
+        deprecated: bool = False,
+        reserved: bool = False,
+        types: TypedFunction | None = None,
     ) -> None:
-        self.name = check_method_name(name)
-        self.function = function
+        self.name = check_method_name(name, reserved=reserved)
         self.private = private
         self.takes_handler = takes_handler
         self.schema = schema
         self.idempotent = idempotent
         self.scopes = frozenset(scopes)
+        self.raises = _checked_errors(name, raises)
+        self.tags = tuple(tags)
+        self.deprecated = deprecated
         self.doc = doc if doc is not None else inspect.getdoc(function) or ""
         self.is_coroutine = _is_coroutine(name, function)
         self._handler = _handler_parameter(name, function) if takes_handler else None
-        self.signature = _signature_without(function, self._handler)
+        self.signature = _signature_without(function, self._handler) if types is None else types.signature
+        self.types = typed_function(name, function, self.signature) if types is None else types
+        self.function = function if self.types is None else self.types.dumping(function)
         self._bind = self._choose_bind()
 
     def __repr__(self) -> str:
@@ -120,6 +138,8 @@ class Method:
                     "declare no '*args' and no positional-only parameters"
                 )
             return partial(_bind_by_schema, self.schema, self.signature)
+        if self.types is not None:
+            return self.types.load
         if all(p.kind is _PLAIN for p in parameters):
             required = frozenset(p.name for p in parameters if p.default is p.empty)
             return partial(_bind_plain, self.signature, frozenset(self.signature.parameters), required)
@@ -192,6 +212,15 @@ def _bind_by_schema(schema: Schema, signature: inspect.Signature, params: Params
     if not isinstance(loaded, Mapping):
         raise TypeError(f"schema {type(schema).__name__} has to load parameters to a dict, not to {type(loaded)}")
     return _bind_by_signature(signature, loaded)
+
+
+def _checked_errors(name: str, raises: Sequence[type[GemstoneError]]) -> tuple[type[RpcError], ...]:
+    errors = tuple(kind for kind in raises if isinstance(kind, type) and issubclass(kind, RpcError))
+    if len(errors) < len(raises):
+        raise ServiceConfigurationError(
+            f"method {name!r} declares that it raises {list(raises)}: only subclasses of RpcError reach callers"
+        )
+    return errors
 
 
 def _is_coroutine(name: str, function: Callable[..., object]) -> bool:

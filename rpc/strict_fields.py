@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 from marshmallow import Schema, ValidationError, fields, validate
 
-AnyField: TypeAlias = "fields.Field[Any]"
-Options: TypeAlias = "dict[str, Any]"
+AnyField: TypeAlias = fields.Field[Any]
+Options: TypeAlias = dict[str, Any]
 """Keyword arguments of a marshmallow field."""
 
 
@@ -163,7 +163,7 @@ class AnyOf(fields.Raw):
                 return write(candidate, value)
             except ValidationError as error:
                 reasons.append(error.messages)
-        raise ValidationError(reasons)  # type: ignore[arg-type]  # nested messages are fine with marshmallow
+        raise ValidationError(reasons)
 
     def _deserialize(self, value: Any, attr: str | None, data: object, **options: object) -> Any:
         reasons: list[str | list[object] | dict[object, object]] = []
@@ -172,7 +172,7 @@ class AnyOf(fields.Raw):
                 return candidate.deserialize(value)
             except ValidationError as error:
                 reasons.append(error.messages)
-        raise ValidationError(reasons)  # type: ignore[arg-type]
+        raise ValidationError(reasons)
 
 
 class Record(fields.Nested):
@@ -196,10 +196,14 @@ class Record(fields.Nested):
         assert self._schema is not None
         return self._schema
 
-    def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
-        if value is not None and not isinstance(value, self.kind):
+    def _serialize(  # type: ignore[override]  # Nested names its parameters otherwise than Field
+        self, nested_obj: Any, attr: Any, obj: Any, **kwargs: Any
+    ) -> Any:
+        if nested_obj is None:
+            return None
+        if not isinstance(nested_obj, self.kind):
             raise ValidationError(f"Not a {self.kind.__name__}.")
-        return super()._serialize(value, attr, obj, **options)
+        return self.schema.dump(nested_obj)
 
 
 def write(field: AnyField, value: object) -> Any:

@@ -19,7 +19,8 @@ dataclass                                  an object; unknown members are refuse
 
 A dataclass's field may have marshmallow's ``validate``, ``data_key`` and ``metadata`` in its ``metadata``, or a
 ``marshmallow_field`` of its own. A ``ValueError`` from ``__post_init__`` refuses the value. A dataclass with a
-marshmallow schema as its attribute ``Schema`` is read and written by that.
+marshmallow schema as its attribute ``Schema`` is read and written by that; the options of a class ``Meta`` inside it,
+such as ``unknown = EXCLUDE``, are its schema's.
 """
 
 import collections.abc
@@ -29,7 +30,7 @@ import inspect
 import types
 import typing
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from decimal import Decimal
 from enum import Enum
@@ -41,7 +42,7 @@ from marshmallow import Schema, ValidationError, fields, post_load, validate
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc import strict_fields
 from gemstone_events.rpc.strict_fields import AnyField, Options
-from gemstone_events.strict_json import JsonValue
+from gemstone_events.rpc.type_hints import UnresolvedHint, hints_of, is_anything, shown
 
 _SIMPLE: Mapping[object, type[AnyField]] = {
     str: strict_fields.Text,
@@ -57,7 +58,6 @@ _SIMPLE: Mapping[object, type[AnyField]] = {
     uuid.UUID: fields.UUID,
     Decimal: strict_fields.Exact,
 }
-_RICH = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, uuid.UUID, Decimal)
 _KEY_FIELDS = (fields.String, fields.UUID, fields.DateTime, fields.Date, fields.Time, strict_fields.Exact, fields.Enum)
 _LISTS = (list, collections.abc.Sequence, collections.abc.Collection, collections.abc.Iterable)
 _SETS = (set, collections.abc.Set, collections.abc.MutableSet)
@@ -95,7 +95,7 @@ def field_for(hint: object, **options: Any) -> AnyField:
         if hint in (*_LISTS, *_SETS, *_MAPPINGS, tuple, frozenset):
             return _field_for_generic(hint, hint, options)
     raise TypeHintError(
-        f"{_shown(hint)} cannot be read from JSON: use str, int, float, bool, None, a dataclass, an Enum, datetime, "
+        f"{shown(hint)} cannot be read from JSON: use str, int, float, bool, None, a dataclass, an Enum, datetime, "
         "date, time, timedelta, UUID, Decimal, or list, set, tuple, dict, Literal, Union and Annotated of these"
     )
 
@@ -111,25 +111,20 @@ def schema_for(kind: type) -> Schema:
     if isinstance(own, type) and issubclass(own, Schema):
         return own()
     try:
-        hints = typing.get_type_hints(kind, localns={kind.__name__: kind, "JsonValue": object}, include_extras=True)
-    except NameError as error:
-        raise TypeHintError(f"a type hint of {_shown(kind)} cannot be resolved: {error}") from None
-    members = {field.name: _field_of(kind, field, hints[field.name]) for field in dataclasses.fields(kind) if field.init}
+        hints = hints_of(kind)
+    except UnresolvedHint as error:
+        raise TypeHintError(f"a type hint of {shown(kind)}: {error}") from None
+    members: Options = {
+        field.name: _field_of(kind, field, hints[field.name]) for field in dataclasses.fields(kind) if field.init
+    }
     for name, parameter in inspect.signature(kind).parameters.items():
         if name not in members and parameter.default is parameter.empty:
-            raise TypeHintError(f"{_shown(kind)} cannot be read from JSON: {name!r} is no field of it, but required")
-    made: type[Schema] = type(kind.__name__, (_RecordSchema,), {"_kind": kind, "__doc__": kind.__doc__, **members})
+            raise TypeHintError(f"{shown(kind)} cannot be read from JSON: {name!r} is no field of it, but required")
+    members = {"_kind": kind, "__doc__": kind.__doc__, **members}
+    if isinstance(meta := getattr(kind, "Meta", None), type):
+        members["Meta"] = type("Meta", (meta, _RecordSchema.Meta), {})
+    made: type[Schema] = type(kind.__name__, (_RecordSchema,), members)
     return made()
-
-
-def is_rich(hint: object) -> bool:
-    """Tell whether a hint, or anything inside it, is more than JSON has itself: a dataclass, an Enum, a datetime..."""
-    return any(isinstance(part, type) and _is_rich_type(part) for part in _parts(hint))
-
-
-def is_anything(hint: object) -> bool:
-    """Tell whether a hint leaves open what a value is."""
-    return hint in (Any, object, inspect.Parameter.empty) or (isinstance(hint, str) and hint == JsonValue)
 
 
 class _RecordSchema(Schema):
@@ -162,7 +157,7 @@ def _field_of(kind: type, field: "dataclasses.Field[Any]", hint: object) -> AnyF
     try:
         return field_for(hint, **options)
     except TypeHintError as error:
-        raise TypeHintError(f"the field {field.name!r} of {_shown(kind)}: {error}") from None
+        raise TypeHintError(f"the field {field.name!r} of {shown(kind)}: {error}") from None
 
 
 def _field_for_generic(hint: object, origin: object, options: Options) -> AnyField:
@@ -186,7 +181,7 @@ def _field_for_generic(hint: object, origin: object, options: Options) -> AnyFie
     if origin in _MAPPINGS:
         key, value = arguments or (str, object)
         return fields.Dict(keys=_key_field_for(key), values=field_for(value), **options)
-    raise TypeHintError(f"{_shown(hint)} cannot be read from JSON: use list, set, tuple, dict or a dataclass instead")
+    raise TypeHintError(f"{shown(hint)} cannot be read from JSON: use list, set, tuple, dict or a dataclass instead")
 
 
 def _key_field_for(hint: object) -> AnyField:
@@ -197,9 +192,11 @@ def _key_field_for(hint: object) -> AnyField:
         return strict_fields.WholeKey()
     field = field_for(hint)
     if isinstance(field, strict_fields.Member) and field.by_value and isinstance(field.field, strict_fields.Whole):
-        raise TypeHintError(f"{_shown(hint)} cannot be the key of a JSON object: its values are integers")
+        raise TypeHintError(f"{shown(hint)} cannot be the key of a JSON object: its values are integers")
     if not isinstance(field, _KEY_FIELDS):
-        raise TypeHintError(f"{_shown(hint)} cannot be the key of a JSON object: use str, int, UUID, or an Enum of texts")
+        raise TypeHintError(
+            f"{shown(hint)} cannot be the key of a JSON object: use str, int, UUID, or an Enum of texts"
+        )
     return field
 
 
@@ -217,26 +214,12 @@ def _field_for_annotated(hint: object, extras: Sequence[object], options: Option
     for extra in extras:
         if isinstance(extra, fields.Field):
             field = copy(extra)
-            field.required, field.allow_none = options.get("required", False), options.get("allow_none", extra.allow_none)
+            field.required, field.allow_none = (
+                options.get("required", False),
+                options.get("allow_none", extra.allow_none),
+            )
             return field
     if validators:
         more = options.get("validate", ())
         options = {**options, "validate": [*validators, *(more if isinstance(more, list | tuple) else [more])]}
     return field_for(hint, **options)
-
-
-def _parts(hint: object) -> Iterator[object]:
-    """Yield a hint and everything inside its brackets, not the fields of dataclasses."""
-    yield hint
-    if isinstance(hint, typing.NewType):
-        yield from _parts(hint.__supertype__)
-    for argument in typing.get_args(hint):
-        yield from _parts(argument)
-
-
-def _is_rich_type(kind: type) -> bool:
-    return dataclasses.is_dataclass(kind) or issubclass(kind, (Enum, *_RICH))
-
-
-def _shown(hint: object) -> str:
-    return getattr(hint, "__qualname__", None) or str(hint)

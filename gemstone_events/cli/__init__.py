@@ -15,7 +15,9 @@ from gemstone_events.cli.call import call, call_raw
 from gemstone_events.cli.dead_letters import dead_letters
 from gemstone_events.cli.doctor import doctor
 from gemstone_events.cli.emit import emit
+from gemstone_events.cli.registry import registry
 from gemstone_events.cli.run import run
+from gemstone_events.cli.services import services
 from gemstone_events.cli.tail import tail
 from gemstone_events.cli.transports import transports
 from gemstone_events.schemes import mask
@@ -38,12 +40,14 @@ def gemstone() -> None:
     Start a service:          gemstone run hello.py
     Watch the events:         gemstone tail
     Emit one by hand:         gemstone emit order.placed id=42
-    Call a method:            gemstone call http://127.0.0.1:8000 greet who=world
+    See who is there:         gemstone services
+    Call a method:            gemstone call hello greet who=world
+    Call it at its URL:       gemstone call http://127.0.0.1:8000 greet who=world
     Find out what is wrong:   gemstone doctor hello.py
     """
 
 
-for _command in (run, emit, tail, call, call_raw, dead_letters, transports, doctor):
+for _command in (run, emit, tail, call, call_raw, services, registry, dead_letters, transports, doctor):
     gemstone.add_command(_command)
 
 

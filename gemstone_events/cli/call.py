@@ -1,34 +1,43 @@
-"""``gemstone call``: JSON-RPC over HTTP, by hand."""
+"""``gemstone call`` and ``call_raw``: methods of services, by hand, over whatever wire."""
 
 import asyncio
+import os
 import sys
-from collections.abc import Sequence
-from urllib.parse import urlsplit
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
+from typing import TypeAlias
 
 import rich_click as click
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
 
 from gemstone_events import strict_json
 from gemstone_events.cli.arguments import is_pair, read_pairs, read_value
 from gemstone_events.cli.command import Command, Failure
+from gemstone_events.cli.connections import CLIENT, settings_of
+from gemstone_events.cli.directory import Directory, choose_directory, directory_options
 from gemstone_events.cli.output import pretty, print_json
-from gemstone_events.event import new_id
-from gemstone_events.logs import printable, printable_lines
+from gemstone_events.logs import printable_lines
+from gemstone_events.names import check_name
+from gemstone_events.rpc.call_errors import (
+    CalledServiceError,
+    OutcomeUnknownError,
+    ServiceNotFoundError,
+    ServiceUnreachableError,
+)
+from gemstone_events.rpc.call_scope import CallScope, call_scope
+from gemstone_events.rpc.client.caller import Caller
+from gemstone_events.rpc.client.requests import MethodCall, Notification, Request
 from gemstone_events.rpc.errors import RpcError
-from gemstone_events.rpc.protocol import JsonRpcRequest, Params
+from gemstone_events.rpc.protocol import Params
+from gemstone_events.rpc.wire import ClientSettings
+from gemstone_events.rpc.wire_pool import WirePool
 from gemstone_events.schemes import mask
 from gemstone_events.strict_json import JsonValue
 
-DEFAULT_ENDPOINT = "/api"
-_MAX_DEPTH = 500
-_MAX_REASON = 500
+Outcome: TypeAlias = "JsonValue | CalledServiceError"
 
-
-@click.command(cls=Command)
-@click.argument("url")
-@click.argument("method")
-@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE ... | VALUE ...]")
-@click.option(
+_PARAMETERS = click.argument("parameters", nargs=-1, metavar="[KEY=VALUE ... | VALUE ...]")
+_TIMEOUT = click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
@@ -36,10 +45,76 @@ _MAX_REASON = 500
     show_default=True,
     help="How long the whole call may take.",
 )
-@click.option("--header", "headers", multiple=True, metavar="KEY:VALUE", help="Send this header too; may be repeated.")
-@click.option("--notify", is_flag=True, help="Send a notification: nothing is answered, not even an error.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result, or on standard error the error, as JSON.")
+_HEADER = click.option(
+    "--header", "headers", multiple=True, metavar="KEY:VALUE", help="Send this header too; may be repeated."
+)
+_NOTIFY = click.option("--notify", is_flag=True, help="Send a notification: nothing is answered, not even an error.")
+_JSON = click.option(
+    "--json", "as_json", is_flag=True, help="Print the result, or on standard error the error, as JSON."
+)
+
+
+@click.command(cls=Command)
+@click.argument("target", metavar="NAME|URL")
+@click.argument("method")
+@_PARAMETERS
+@directory_options
+@_TIMEOUT
+@_HEADER
+@_NOTIFY
+@_JSON
 def call(
+    target: str,
+    method: str,
+    parameters: Sequence[str],
+    broker: str | None,
+    registry: str | None,
+    token_file: str | None,
+    allow: Sequence[str],
+    namespace: str | None,
+    timeout: float,
+    headers: Sequence[str],
+    notify: bool,
+    as_json: bool,
+) -> int:
+    """Call a method of a service, by the service's name or by its URL.
+
+    NAME is called by the broker or bus that is configured, or looked up in a registry; of a glob pattern, any service
+    that matches is called. URL is that of HTTP, where /api is taken if it has no path, or that of a broker with the
+    service's name after '#'. Parameters go by name (key=value) or by place; they are JSON where they parse and text
+    where they do not. An error that the service answers with is shown with its code, message and data, and the exit
+    status is 1.
+
+    \b
+    Examples:
+      gemstone call billing billing.balance customer=Ada
+      gemstone call 'orders.*' report --registry http://127.0.0.1:8700
+      gemstone call http://127.0.0.1:8001/api add 2 40
+      gemstone call amqp://localhost#billing billing.balance customer=Ada
+    """
+    request = _request(method, parameters, notify)
+    sent = dict(_header(text) for text in headers)
+    if "://" in target:
+        if broker is not None or registry is not None:
+            raise click.UsageError(
+                f"{mask(target)!r} is called as it is: give a service's name with --broker or --registry"
+            )
+        work = _call_url(target, namespace, request, sent, timeout)
+    else:
+        directory = choose_directory(broker, registry, token_file, allow, namespace, os.environ)
+        work = _call_name(directory, target, request, sent, timeout)
+    return _show(asyncio.run(_outcome(work)), notify=notify, as_json=as_json)
+
+
+@click.command("call_raw", cls=Command)
+@click.argument("url")
+@click.argument("method")
+@_PARAMETERS
+@_TIMEOUT
+@_HEADER
+@_NOTIFY
+@_JSON
+def call_raw(
     url: str,
     method: str,
     parameters: Sequence[str],
@@ -48,96 +123,96 @@ def call(
     notify: bool,
     as_json: bool,
 ) -> int:
-    """Call a method of a service.
+    """Call a method of a service by its URL, and say how long it took.
 
-    URL is the service's address; without a path, /api is taken. Parameters go by name (key=value) or by place; they
-    are JSON where they parse and text where they do not. An error that the service answers with is shown with its
-    code, message and data, and the exit status is 1.
+    Nothing is looked up. It is 'gemstone call' otherwise; the time goes to standard error. It holds the connecting, as
+    the first call of a program does.
 
     \b
-    Examples:
-      gemstone call http://127.0.0.1:8001 billing.balance customer=Ada
-      gemstone call http://127.0.0.1:8001/api add 2 40
-      gemstone call https://shop.example report --header 'Cookie: id=1'
+    Example:
+      gemstone call_raw http://127.0.0.1:8001/api add 2 40
     """
-    request = JsonRpcRequest(method, _params(parameters), None if notify else new_id(), is_notification=notify)
-    http = HTTPRequest(
-        endpoint_of(url),
-        method="POST",
-        headers={"Content-Type": "application/json", **dict(_header(text) for text in headers)},
-        body=strict_json.dumps(request.to_dict()),
-        connect_timeout=timeout,
-        request_timeout=timeout,
-        follow_redirects=False,
-    )
-    response = asyncio.run(_fetch(http))
-    if notify and response.code < 300:
-        return 0
+    request = _request(method, parameters, notify)
+    work = _call_url(url, None, request, dict(_header(text) for text in headers), timeout)
+    started = time.perf_counter()
+    outcome = asyncio.run(_outcome(work))
+    print(f"the call took {time.perf_counter() - started:.5f} seconds", file=sys.stderr)
+    return _show(outcome, notify=notify, as_json=as_json)
+
+
+async def _call_name(
+    directory: Directory, name: str, request: Request, headers: Mapping[str, str], timeout: float
+) -> JsonValue:
+    async with directory:
+        with call_scope(CallScope(time.monotonic() + timeout)):
+            urls = await directory.locate(name)
+            try:
+                return await _call_first(directory.wires, urls, request, headers, timeout)
+            except ServiceNotFoundError as error:
+                raise await directory.missing(name, error) from error
+
+
+async def _call_url(
+    url: str, namespace: str | None, request: Request, headers: Mapping[str, str], timeout: float
+) -> JsonValue:
+    namespace = check_name("namespace", namespace or settings_of().namespace)
+    wires = WirePool(ClientSettings(namespace=namespace, client=CLIENT))
     try:
-        result = result_of(response, request.id)
-    except RpcError as error:
+        return await _call_first(wires, [url], request, headers, timeout)
+    finally:
+        await wires.close()
+
+
+async def _call_first(
+    wires: WirePool, urls: Sequence[str], request: Request, headers: Mapping[str, str], timeout: float
+) -> JsonValue:
+    """Call the first address that can be reached."""
+    for url in urls[:-1]:
+        with suppress(ServiceUnreachableError):
+            return await _call_one(wires, url, request, headers, timeout)
+    return await _call_one(wires, urls[-1], request, headers, timeout)
+
+
+async def _call_one(
+    wires: WirePool, url: str, request: Request, headers: Mapping[str, str], timeout: float
+) -> JsonValue:
+    caller = Caller(url, timeout=timeout, headers=headers)
+    outgoing = caller.prepare(request)
+    if isinstance(request, Notification):
+        await caller.notify(wires, outgoing)
+        return None
+    return (await caller.call(wires, outgoing)).result
+
+
+async def _outcome(work: Awaitable[JsonValue]) -> Outcome:
+    try:
+        return await work
+    except CalledServiceError as error:
+        return error
+    except OutcomeUnknownError as error:
+        raise Failure(f"{error}; it may have been carried out") from error
+
+
+def _show(outcome: Outcome, *, notify: bool, as_json: bool) -> int:
+    if isinstance(outcome, CalledServiceError):
         if not as_json:
-            data = "" if error.data is None else f"\n{pretty(error.data)}"
-            raise Failure(printable_lines(f"{error.message} (code {error.code}){data}")) from error
+            data = "" if outcome.data is None else f"\n{pretty(outcome.data)}"
+            raise Failure(printable_lines(f"{outcome.message} (code {outcome.code}){data}")) from outcome
+        error = RpcError(outcome.message, code=outcome.code, data=outcome.data)
         print(strict_json.dumps({"error": error.to_dict()}).decode(), file=sys.stderr)
         return 1
+    if notify:
+        return 0
     if as_json:
-        print_json(result)
+        print_json(outcome)
     else:
-        print(printable_lines(pretty(result)) if sys.stdout.isatty() else pretty(result))
+        print(printable_lines(pretty(outcome)) if sys.stdout.isatty() else pretty(outcome))
     return 0
 
 
-call_raw = Command(name="call_raw", callback=call.callback, params=call.params, help=call.help, hidden=True)
-
-
-def endpoint_of(target: str) -> str:
-    """Return the URL to send the call to.
-
-    Raises:
-        click.UsageError: it is no URL of HTTP.
-    """
-    try:
-        parts = urlsplit(target)
-        is_fit = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_fit = False
-    if not is_fit:
-        raise click.UsageError(f"{mask(target)!r} is no URL of a service: write http://host:port or https://host:port")
-    return target if parts.path not in ("", "/") else parts._replace(path=DEFAULT_ENDPOINT).geturl()
-
-
-def result_of(response: HTTPResponse, request_id: str | int | None) -> JsonValue:
-    """Return the result that a response carries.
-
-    Raises:
-        RpcError: the service answered with an error.
-        Failure: it is no JSON-RPC response to this request.
-    """
-    answer: JsonValue
-    try:
-        answer = strict_json.loads(response.body, _MAX_DEPTH)
-    except ValueError:
-        answer = None
-    if isinstance(answer, dict) and answer.get("jsonrpc") == "2.0":
-        error = answer.get("error")
-        if isinstance(error, dict):
-            code, message = error.get("code"), error.get("message")
-            raise RpcError(str(message), code=code if isinstance(code, int) else None, data=error.get("data"))
-        if "result" in answer and answer.get("id") == request_id:
-            result: JsonValue = answer["result"]
-            return result
-    raise Failure(f"{mask(response.effective_url)} gave no JSON-RPC answer: {_reason(response)}")
-
-
-async def _fetch(request: HTTPRequest) -> HTTPResponse:
-    client = AsyncHTTPClient(force_instance=True)
-    try:
-        return await client.fetch(request, raise_error=False)
-    except (HTTPClientError, OSError, ValueError) as error:
-        raise Failure(f"{mask(request.url)} cannot be called: {error}") from error
-    finally:
-        client.close()
+def _request(method: str, parameters: Sequence[str], notify: bool) -> Request:
+    params = _params(parameters)
+    return Notification(method, params) if notify else MethodCall(method, params)
 
 
 def _params(texts: Sequence[str]) -> Params:
@@ -154,11 +229,3 @@ def _header(text: str) -> tuple[str, str]:
     if not colon or not name.strip() or not f"{name}{value}".isprintable():
         raise click.UsageError("--header takes KEY:VALUE, for example --header 'Authorization: Bearer ...'")
     return name.strip(), value.strip()
-
-
-def _reason(response: HTTPResponse) -> str:
-    if "Location" in response.headers:
-        what = f"it moved to {mask(response.headers['Location'])}"
-    else:
-        what = f"it sent {response.headers.get('Content-Type', 'something') if response.body else 'nothing'}"
-    return printable(f"HTTP {response.code} {response.reason}: {what}"[:_MAX_REASON])

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, takewhile
+from typing import TypeVar
 
 import apsw
 
 from gemstone_events.errors import (
+    AlreadyAnsweredError,
     AlreadyHandledError,
     InvalidEventError,
     ServiceConfigurationError,
@@ -20,11 +22,23 @@ from gemstone_events.errors import (
 )
 from gemstone_events.names import check_pattern, matches
 from gemstone_events.store.emitted_signal import EmittedSignal
-from gemstone_events.store.port import Changes, DeadLetter, InboxKey, Recorded, Retry, SqlValue, Statement
+from gemstone_events.store.port import (
+    Answer,
+    AnswerKey,
+    Changes,
+    DeadLetter,
+    InboxKey,
+    Recorded,
+    Retry,
+    SqlValue,
+    Statement,
+)
 from gemstone_events.store.sqlite_author import AuthorSql
 from gemstone_events.store.sqlite_transaction import Transaction
 
 KEPT_MESSAGES = 100_000
+
+_Key = TypeVar("_Key")
 
 
 def open_url(url: str) -> "MemoryStore":
@@ -65,6 +79,8 @@ class MemoryStore:
         self._forgotten = 0
         self._ids: set[str] = set()
         self._handled: dict[InboxKey, float] = {}
+        self._answers: dict[AnswerKey, Answer] = {}
+        self._answered_at: dict[AnswerKey, float] = {}
         self._attempts: dict[InboxKey, _Attempt] = {}
         self._letters: dict[str, DeadLetter] = {}
         self._checkpoints: dict[str, int] = {}
@@ -131,6 +147,11 @@ class MemoryStore:
         self._check_open()
         return {key for key in keys if key in self._handled or (not final and key in self._attempts)}
 
+    async def find_answer(self, key: AnswerKey) -> Answer | None:
+        """Return the answer that is stored under ``key``, or None."""
+        self._check_open()
+        return self._answers.get(key)
+
     async def claim_retries(self, consumers: Sequence[str], owner: str, lease: float, limit: int) -> Sequence[Retry]:
         """Claim due retries, the longest due first; see the port."""
         self._check_open()
@@ -188,14 +209,16 @@ class MemoryStore:
         return len(self._take_letters(letter_ids))
 
     async def forget_handled(self, older_than: float, limit: int = 10_000) -> int:
-        """Delete up to ``limit`` inbox marks older than ``older_than`` seconds; return how many."""
+        """Delete inbox marks and answers older than ``older_than`` seconds, up to ``limit`` in all; return how many."""
         self._check_open()
         latest = self._clock() - older_than
-        # Marks are in the order of their times, so that the first young one ends the search.
-        old = list(islice(takewhile(lambda key: self._handled[key] < latest, self._handled), limit))
-        for key in old:
+        marks = _oldest(self._handled, latest, limit)
+        for key in marks:
             del self._handled[key]
-        return len(old)
+        answers = _oldest(self._answered_at, latest, limit - len(marks))
+        for answered in answers:
+            del self._answers[answered], self._answered_at[answered]
+        return len(marks) + len(answers)
 
     async def acquire_lease(self, name: str, owner: str, seconds: float) -> bool:
         """Take or renew the lease ``name``; False where another owner holds it."""
@@ -243,6 +266,10 @@ class MemoryStore:
     def _check(self, changes: Changes) -> None:
         if not all(key.event_id for key in (*changes.handled, *(retry.key for retry in changes.retries))):
             raise ValueError("an event without an id can be neither marked as handled nor retried: dead-letter it")
+        answered = [answer.key for answer in changes.answers]
+        for answer_key in answered:
+            if answer_key in self._answers or answered.count(answer_key) > 1:
+                raise AlreadyAnsweredError(f"answered already: {answer_key}")
         marked = [letter.key for letter in changes.dead_letters if letter.key.event_id]
         seen = set(marked)
         for key in changes.handled:
@@ -266,6 +293,9 @@ class MemoryStore:
         for key in changes.handled:
             self._handled[key] = now
             self._attempts.pop(key, None)
+        for answer in changes.answers:
+            self._answers[answer.key] = answer
+            self._answered_at[answer.key] = now
         for name, position in changes.checkpoints.items():
             self._checkpoints[name] = max(position, self._checkpoints.get(name, position))
         if changes.emitted:
@@ -312,3 +342,8 @@ class MemoryStore:
             self._database.execute("PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY")
             self._author = AuthorSql(self._database, "the memory store's database")
         return self._database, self._author
+
+
+def _oldest(times: Mapping[_Key, float], latest: float, limit: int) -> list[_Key]:
+    """Return up to ``limit`` keys from before ``latest``. They stand in the order of their times: a young one ends it."""
+    return list(islice(takewhile(lambda key: times[key] < latest, times), limit))

@@ -1,4 +1,4 @@
-"""The port of stores: the log of what a service emitted, its inbox and answers, retries, dead letters, checkpoints, leases.
+"""The port of stores: what a service emitted, handled and answered, its retries, dead letters, checkpoints and leases.
 
 A store is found by the scheme of its URL among the entry points ``gemstone_events.stores``; the entry point names a
 callable ``(url: str) -> EventStore`` that opens nothing. All times that decide anything come from the store's own

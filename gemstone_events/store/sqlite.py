@@ -18,7 +18,17 @@ from gemstone_events.errors import ServiceConfigurationError, StoreUnavailableEr
 from gemstone_events.names import check_pattern
 from gemstone_events.store import sqlite_reads, sqlite_writes
 from gemstone_events.store.emitted_signal import EmittedSignal
-from gemstone_events.store.port import Changes, DeadLetter, InboxKey, Recorded, Retry, SqlValue, Statement
+from gemstone_events.store.port import (
+    Answer,
+    AnswerKey,
+    Changes,
+    DeadLetter,
+    InboxKey,
+    Recorded,
+    Retry,
+    SqlValue,
+    Statement,
+)
 from gemstone_events.store.sqlite_author import AuthorSql
 from gemstone_events.store.sqlite_errors import translate
 from gemstone_events.store.sqlite_group import GroupCommit, Outcomes
@@ -148,6 +158,10 @@ class SqliteStore:
         """See ``EventStore.find_settled``."""
         return await self._run(self._reader, sqlite_reads.find_settled, keys, final) if keys else set()
 
+    async def find_answer(self, key: AnswerKey) -> Answer | None:
+        """Return the answer that is stored under ``key``, or None."""
+        return await self._run(self._reader, sqlite_reads.find_answer, key)
+
     async def claim_retries(self, consumers: Sequence[str], owner: str, lease: float, limit: int) -> Sequence[Retry]:
         """Claim due retries, the longest due first; see the port."""
         return await self._run(self._writer, sqlite_writes.claim_retries, consumers, owner, lease, limit)
@@ -177,7 +191,7 @@ class SqliteStore:
         return await self._run(self._writer, sqlite_writes.purge_dead_letters, letter_ids)
 
     async def forget_handled(self, older_than: float, limit: int = 10_000) -> int:
-        """Delete up to ``limit`` inbox marks older than ``older_than`` seconds; return how many."""
+        """Delete inbox marks and answers older than ``older_than`` seconds, up to ``limit`` in all; return how many."""
         return await self._run(self._writer, sqlite_writes.forget_handled, older_than, limit)
 
     async def acquire_lease(self, name: str, owner: str, seconds: float) -> bool:

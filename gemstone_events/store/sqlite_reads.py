@@ -8,7 +8,7 @@ import apsw
 
 from gemstone_events.message import Message
 from gemstone_events.names import matches
-from gemstone_events.store.port import DeadLetter, InboxKey, Recorded
+from gemstone_events.store.port import Answer, AnswerKey, DeadLetter, InboxKey, Recorded
 from gemstone_events.store.sqlite_units import key_text
 
 _READ_EMITTED = """
@@ -19,6 +19,9 @@ _FIND_SETTLED = """
 SELECT key FROM jsonb_each(?1)
 WHERE EXISTS (SELECT 1 FROM gemstone_inbox WHERE consumer = value->>0 AND event_id = value->>1)
     OR NOT ?2 AND EXISTS (SELECT 1 FROM gemstone_retries WHERE consumer = value->>0 AND event_id = value->>1)
+"""
+_FIND_ANSWER = """
+SELECT fingerprint, body FROM gemstone_answers WHERE method = ? AND caller = ? AND idempotency_key = ?
 """
 _SECONDS_TO_NEXT_RETRY = """
 SELECT min(due) - unixepoch('subsec') FROM gemstone_retries
@@ -62,6 +65,12 @@ def find_settled(connection: apsw.Connection, keys: Sequence[InboxKey], final: b
     """Return those keys that are in the inbox or have a retry."""
     wanted = json.dumps([(key_text(consumer), key_text(event_id)) for consumer, event_id in keys], ensure_ascii=False)
     return {keys[index] for (index,) in rows_of(connection, _FIND_SETTLED, (wanted, final))}
+
+
+def find_answer(connection: apsw.Connection, key: AnswerKey) -> Answer | None:
+    """Return the answer under ``key``, or None."""
+    rows = rows_of(connection, _FIND_ANSWER, tuple(map(key_text, key)))
+    return Answer(key, rows[0][0], rows[0][1].encode()) if rows else None
 
 
 def seconds_to_next_retry(connection: apsw.Connection, consumers: Sequence[str]) -> float | None:

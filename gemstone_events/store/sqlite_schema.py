@@ -75,6 +75,22 @@ CREATE TABLE gemstone_checkpoints (name TEXT PRIMARY KEY, position INTEGER NOT N
 CREATE TABLE gemstone_leases (name TEXT PRIMARY KEY, owner TEXT NOT NULL, expires REAL NOT NULL) STRICT, WITHOUT ROWID;
 """
 
+# What later releases added to version 1. A release that knows nothing of a table leaves it alone, so the version stays:
+# both may have the file open at once, and one may go back to the older.
+_ADDED_TABLES = """
+CREATE TABLE IF NOT EXISTS gemstone_answers (
+    number INTEGER PRIMARY KEY,
+    method TEXT NOT NULL,
+    caller TEXT NOT NULL,
+    idempotency_key TEXT NOT NULL,
+    answered_at REAL NOT NULL,
+    fingerprint TEXT NOT NULL,
+    body TEXT NOT NULL,
+    UNIQUE (method, caller, idempotency_key)
+) STRICT;
+CREATE INDEX IF NOT EXISTS gemstone_answers_answered_at ON gemstone_answers (answered_at);
+"""
+
 
 def connect_writer(path: str, lock_timeout: float, max_pages: int | None) -> apsw.Connection:
     """Create or check the database and return the connection that writes.
@@ -228,3 +244,4 @@ def _create_tables(connection: apsw.Connection, path: str) -> None:
                 f"{path} has tables of version {version} and this program knows version {SCHEMA_VERSION}: "
                 "install the release of gemstone_events that wrote it, or a newer one"
             )
+        connection.execute(_ADDED_TABLES)

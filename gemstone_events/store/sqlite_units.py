@@ -11,9 +11,15 @@ from dataclasses import dataclass
 
 import apsw
 
-from gemstone_events.errors import AlreadyHandledError, InvalidEventError, StatementError, StoreError
+from gemstone_events.errors import (
+    AlreadyAnsweredError,
+    AlreadyHandledError,
+    InvalidEventError,
+    StatementError,
+    StoreError,
+)
 from gemstone_events.message import Message
-from gemstone_events.store.port import Changes, DeadLetter, InboxKey, Retry, Statement
+from gemstone_events.store.port import Answer, Changes, DeadLetter, InboxKey, Retry, Statement
 from gemstone_events.store.sqlite_author import AuthorSql
 from gemstone_events.store.sqlite_errors import translate
 from gemstone_events.store.sqlite_transaction import (
@@ -26,14 +32,18 @@ from gemstone_events.store.sqlite_transaction import (
 _ascii_json = json.JSONEncoder(separators=(",", ":")).encode
 _json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
-_KINDS = ("emitted", "handled", "retries", "dead_letters", "checkpoints")
+_KINDS = ("emitted", "handled", "retries", "dead_letters", "checkpoints", "answers")
 _INSERT = f"INSERT INTO gemstone_unit VALUES ({', '.join('?' * len(_KINDS))})"
 
 # In this order a unit cannot lose a dead letter to its own mark, and a mark has the last word on retries.
+# Answers come first: a repeated call shall learn that it is one, and not what else it would collide with.
 # A retry or a dead letter whose key is marked already is dropped: the event has had its effect.
 _VIEW = f"""
 CREATE TEMP VIEW gemstone_unit AS SELECT {", ".join(f"NULL AS {kind}" for kind in _KINDS)};
 CREATE TEMP TRIGGER gemstone_unit_insert INSTEAD OF INSERT ON gemstone_unit BEGIN
+    INSERT INTO gemstone_answers (method, caller, idempotency_key, answered_at, fingerprint, body)
+    SELECT value->>0, value->>1, value->>2, unixepoch('subsec'), value->>3, value->>4 FROM jsonb_each(NEW.answers);
+
     INSERT OR IGNORE INTO gemstone_dead_letters
         (id, consumer, event_id, type, mode, attributes, body, reason, error, attempts, time)
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, unhex(value->>6), value->>7, value->>8,
@@ -113,6 +123,7 @@ class Unit:
             ",".join(map(_retry_row, changes.retries)),
             ",".join(map(_dead_letter_row, changes.dead_letters)),
             ",".join([_json((key_text(name), position)) for name, position in changes.checkpoints.items()]),
+            ",".join(map(_answer_row, changes.answers)),
         )
         return cls(rows, tuple(changes.handled), tuple(changes.statements))
 
@@ -224,6 +235,8 @@ def _conflict(unit: Unit, error: Exception) -> StoreError | InvalidEventError:
     if "gemstone_inbox." in text:
         keys = ", ".join(f"{event_id!r} for {consumer!r}" for consumer, event_id in unit.handled[:3])
         return AlreadyHandledError(f"handled already: {keys}{' or others' if len(unit.handled) > 3 else ''}")
+    if "gemstone_answers." in text:
+        return AlreadyAnsweredError("a call with this idempotency key has its answer already")
     if "gemstone_events.id" in text:
         return InvalidEventError("an event with this id is in the log already: an event that is emitted needs a new id")
     return StoreError(f"a unit of work cannot be stored: {text}")
@@ -274,3 +287,7 @@ def _dead_letter_row(letter: DeadLetter) -> str:
             letter.attempts,
         )
     )
+
+
+def _answer_row(answer: Answer) -> str:
+    return _json((*map(key_text, answer.key), answer.fingerprint, answer.body.decode()))

@@ -30,10 +30,14 @@ DELETE FROM gemstone_inbox WHERE (consumer, event_id) IN
     (SELECT consumer, event_id FROM gemstone_dead_letters WHERE id IN (SELECT value FROM json_each(?1)))
 """
 _PURGE = "DELETE FROM gemstone_dead_letters WHERE id IN (SELECT value FROM json_each(?))"
-_FORGET = """
+_FORGET_MARKS = """
 DELETE FROM gemstone_inbox WHERE (consumer, event_id) IN
     (SELECT consumer, event_id FROM gemstone_inbox WHERE handled_at < unixepoch('subsec') - ?
         ORDER BY handled_at LIMIT ?)
+"""
+_FORGET_ANSWERS = """
+DELETE FROM gemstone_answers WHERE number IN
+    (SELECT number FROM gemstone_answers WHERE answered_at < unixepoch('subsec') - ? ORDER BY answered_at LIMIT ?)
 """
 _ACQUIRE = """
 INSERT INTO gemstone_leases VALUES (?1, ?2, unixepoch('subsec') + ?3)
@@ -76,8 +80,10 @@ def purge_dead_letters(connection: apsw.Connection, letter_ids: Sequence[str]) -
 
 
 def forget_handled(connection: apsw.Connection, older_than: float, limit: int) -> int:
-    """Delete up to ``limit`` marks older than ``older_than`` seconds, the oldest first; return how many."""
-    return _change(connection, _FORGET, (older_than, limit))
+    """Delete up to ``limit`` marks and answers older than ``older_than`` seconds, the oldest first; return how many."""
+    with Transaction(connection):
+        marks = _change(connection, _FORGET_MARKS, (older_than, limit))
+        return marks + _change(connection, _FORGET_ANSWERS, (older_than, limit - marks))
 
 
 def acquire_lease(connection: apsw.Connection, name: str, owner: str, seconds: float) -> bool:

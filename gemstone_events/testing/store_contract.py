@@ -12,6 +12,7 @@ one database; a store that cannot be shared sets ``shared = False``. A store who
 ``parameter`` and ``named_parameter``. Scenarios wait for what must happen and measure no time.
 """
 
+from gemstone_events.testing.store_contract_answers import AnswersContract
 from gemstone_events.testing.store_contract_harness import MakeStore
 from gemstone_events.testing.store_contract_inbox import InboxContract
 from gemstone_events.testing.store_contract_log import LogContract
@@ -20,5 +21,5 @@ from gemstone_events.testing.store_contract_sql import SqlContract
 __all__ = ["MakeStore", "StoreContract"]
 
 
-class StoreContract(LogContract, InboxContract, SqlContract):
+class StoreContract(LogContract, InboxContract, AnswersContract, SqlContract):
     """What every store keeps: override the fixture ``make_store``."""

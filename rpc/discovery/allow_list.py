@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 from gemstone_events.errors import ServiceConfigurationError
-from gemstone_events.schemes import mask
+from gemstone_events.schemes import mask, scheme_of
 
 IpAddress: TypeAlias = IPv4Address | IPv6Address
 IpNetwork: TypeAlias = IPv4Network | IPv6Network
@@ -72,12 +73,12 @@ class Address:
     port: int
     path: str
 
-    @property
-    def is_on_this_machine(self) -> bool:
-        """Whether it means the machine of whoever calls it: loopback, or a file, or the process itself."""
-        if self.ip is not None:
-            return self.ip.is_loopback
-        return self.host in ("", "localhost") or self.scheme == "memory"
+
+def is_on_this_machine(url: str) -> bool:
+    """Tell whether a URL means the machine of whoever calls it: loopback, a file, or the process itself."""
+    host = (urlsplit(url).hostname or "").removesuffix(".")
+    ip = _ip(host)
+    return ip.is_loopback if ip is not None else host in ("", "localhost") or scheme_of(url) == "memory"
 
 
 def parse_address(url: str) -> Address:

@@ -118,8 +118,8 @@ def _escaped(text: str) -> str:
     return "".join(f"\\{character}" if character in r"*?[]^\\" else character for character in text)
 
 
-def _decode(value: bytes | None) -> Presence | None:
+def _decode(value: bytes | str | None) -> Presence | None:
     try:
-        return Presence.decode(value) if value is not None else None
+        return Presence.decode(value) if isinstance(value, bytes) else None
     except ValueError:
         return None  # somebody else's key

@@ -119,24 +119,24 @@ class StrategyRunner:
     async def _in_thread(self, call: Callable[[], object]) -> object:
         loop = asyncio.get_running_loop()
         await self._turn.acquire()
-        outcome: asyncio.Future[object] = loop.create_future()
-        outcome.add_done_callback(self._end_turn)
+        outcome: asyncio.Future[tuple[object, Exception | None]] = loop.create_future()
+        outcome.add_done_callback(lambda _: self._turn.release())
 
         def work() -> None:
+            result: object = None
+            failure: Exception | None = None
             try:
-                settle, value = outcome.set_result, call()
-            except Exception as error:
-                settle, value = outcome.set_exception, error
+                result = call()
+            except Exception as error:  # noqa: BLE001 - whatever it is, whoever called the strategy is told
+                failure = error
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(settle, value)
+                loop.call_soon_threadsafe(outcome.set_result, (result, failure))
 
         threading.Thread(target=work, name=f"discovery-{type(self._strategy).__name__}", daemon=True).start()
-        return await asyncio.shield(outcome)  # given up, it still has its turn until it ends
-
-    def _end_turn(self, outcome: asyncio.Future[object]) -> None:
-        self._turn.release()
-        if not outcome.cancelled():
-            outcome.exception()  # nobody may be left to ask for it
+        result, failure = await asyncio.shield(outcome)  # given up, it still has its turn until it ends
+        if failure is not None:
+            raise failure
+        return result
 
 
 def _takes_keywords(method: Callable[..., object]) -> bool:

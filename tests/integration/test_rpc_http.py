@@ -19,6 +19,7 @@ import pytest
 from tornado.web import RequestHandler
 
 from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.rpc.authentication.caller import Authentication, Check
 from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.dispatcher import Dispatcher, DispatchLimits
 from gemstone_events.rpc.health import ALWAYS_HEALTHY, HealthCheck, HealthChecks, HealthReport
@@ -28,6 +29,7 @@ from gemstone_events.rpc.http_handlers import GemstoneCustomHandler, TornadoJson
 from gemstone_events.rpc.http_server import HttpServer
 from gemstone_events.rpc.methods import Method, MethodTable
 from gemstone_events.rpc.protocol import JsonRpcRequest
+from gemstone_events.rpc.request_handler import RpcHandler
 
 PATIENCE = 10.0
 LIMITS = HttpLimits()
@@ -132,13 +134,7 @@ async def invoke(method: Method, args: Sequence[object], kwargs: Mapping[str, ob
     return await result
 
 
-def authorize(method: Method, context: CallContext) -> bool:
-    handler = context.handler
-    assert isinstance(handler, RequestHandler)
-    return authenticate(handler) is not None
-
-
-def authenticate(handler: RequestHandler) -> str | None:
+def authenticate(handler: RpcHandler) -> str | None:
     return "alice" if handler.request.headers.get("Authorization") == "Bearer good" else None
 
 
@@ -150,7 +146,7 @@ async def serving(
     health: HealthChecks = ALWAYS_HEALTHY,
     guard: HttpGuard | None = None,
     call_timeout: float = 30.0,
-    authenticating: Callable[[RequestHandler], object] = authenticate,
+    authenticating: Check = authenticate,
     host: str = "127.0.0.1",
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Service]:
@@ -159,14 +155,20 @@ async def serving(
 
     marks: list[object] = []
     table = MethodTable([Method("add", add), Method("mark", marks.append), *methods])
-    dispatcher = Dispatcher(table, invoke=invoke, authorize=authorize, limits=DispatchLimits(call_timeout=call_timeout))
+    authentication = Authentication(authenticating)
+    dispatcher = Dispatcher(
+        table,
+        invoke=invoke,
+        authorize=authentication.authorize,
+        limits=DispatchLimits(call_timeout=call_timeout),
+    )
     application = make_application(
         dispatcher,
         guard or HttpGuard.for_service("127.0.0.1"),
         limits=limits,
         pages=pages,
         health=health,
-        authenticate=authenticating,
+        authentication=authentication,
     )
     server = HttpServer(application, host=host, port=0, tls=tls)
     await server.start()
@@ -337,16 +339,16 @@ async def test_a_private_method_is_open_to_the_authenticated_only() -> None:
 
 
 async def test_the_current_user_of_a_coroutine_check_is_an_error_and_no_truth() -> None:
-    async def later(handler: RequestHandler) -> str:
+    async def later(handler: RpcHandler) -> str:
         return "alice"
 
     async def who(handler: TornadoJsonRpcHandler) -> object:
-        with pytest.raises(ServiceConfigurationError, match="await it"):
+        with pytest.raises(ServiceConfigurationError, match=r"await handler\.identify"):
             assert handler.current_user
-        return "refused"
+        return await handler.identify()
 
     async with serving(Method("who", who, takes_handler=True), authenticating=later) as service:
-        assert (await service.ask(post(call("who")))).json == {"jsonrpc": "2.0", "result": "refused", "id": 1}
+        assert (await service.ask(post(call("who")))).json == {"jsonrpc": "2.0", "result": "alice", "id": 1}
 
 
 async def test_the_handler_runs_further_calls_with_the_same_rights() -> None:

@@ -22,7 +22,7 @@ from gemstone_events.errors import (
     StoreUnavailableError,
 )
 from gemstone_events.message import Message
-from gemstone_events.store.port import Changes, EventStore, InboxKey, Statement
+from gemstone_events.store.port import Answer, AnswerKey, Changes, EventStore, InboxKey, Statement
 from gemstone_events.store.sqlite import SqliteStore, open_url
 from gemstone_events.store.sqlite_schema import check_library
 
@@ -259,6 +259,36 @@ class TestRefusals:
         await store.close()
         assert (tmp_path / "data" / "a b.db").is_file()
         assert store.address == "sqlite:///data/a%20b.db"
+
+
+class TestUpgrading:
+    """Files of older releases, before there were answers."""
+
+    OLDER = "DROP TABLE gemstone_answers"
+
+    async def test_what_a_newer_release_keeps_is_added_and_the_rest_stays(self, tmp_path: Path) -> None:
+        path = tmp_path / "store.db"
+        async with opened(path) as store:
+            await store.commit(Changes([message("1")], [InboxKey("c", "1")]))
+        plain_database(path, self.OLDER)
+        answer = Answer(AnswerKey("m", "", "1"), "f", b"1")
+        async with opened(path) as store:
+            assert await ids(store) == ["1"]
+            assert await store.find_answer(answer.key) is None
+            await store.commit(Changes(answers=[answer]))
+        async with opened(path) as store:
+            assert await store.find_answer(answer.key) == answer
+            assert await store.find_settled([InboxKey("c", "1")])
+
+    async def test_several_processes_may_add_it_at_once(self, tmp_path: Path) -> None:
+        path = tmp_path / "store.db"
+        async with opened(path):
+            pass
+        plain_database(path, self.OLDER)
+        async with peer(path, "wait", "0") as one, peer(path, "wait", "0") as two, peer(path, "wait", "0") as three:
+            assert [await lines(process) for process in (one, two, three)] == [["waiting", "done"]] * 3
+        async with opened(path) as store:
+            assert await store.find_answer(AnswerKey("m", "", "1")) is None
 
 
 class TestFull:

@@ -1,0 +1,69 @@
+"""A registry without a registry: services say on the broker or bus itself which components they host."""
+
+from collections.abc import Iterable, Sequence
+
+from gemstone_events.management.addresses import (
+    ChannelAddress,
+    ChannelInstances,
+    TrustedAddresses,
+    addresses_of,
+    by_channel,
+)
+from gemstone_events.management.descriptors import ComponentDescriptor
+from gemstone_events.management.registry import PollingRegistry
+from gemstone_events.names import check_name
+from gemstone_events.rpc.discovery.allow_list import AllowList
+from gemstone_events.rpc.discovery.broker_strategy import BrokerDiscoveryStrategy
+
+
+class PresenceComponentRegistry(PollingRegistry):
+    """Finds components by asking all services on a broker or bus which of them they host.
+
+    There is nothing to register: the service that hosts a component tells it itself, for as long as it runs. Addresses
+    on this same broker are called with the credentials of ``broker_url``, others only if they are allowed.
+
+    Args:
+        broker_url: ``amqp://...``, ``sqlite:///...`` or ``memory://...``, without a service's name.
+        namespace: that of the services.
+        interval: seconds between two looks at what is watched.
+        patience: seconds to wait for services to answer.
+        brokers: URLs of other brokers and buses of the caller, addresses on which are allowed, too.
+        allow: the other addresses that may be called; by default HTTP on this machine.
+
+    Raises:
+        ServiceConfigurationError: the URL or the namespace cannot be used.
+    """
+
+    def __init__(
+        self,
+        broker_url: str,
+        namespace: str = "gemstone",
+        *,
+        interval: float = 5.0,
+        patience: float = 0.5,
+        brokers: Iterable[str] = (),
+        allow: AllowList | None = None,
+    ) -> None:
+        super().__init__(interval)
+        check_name("namespace", namespace)
+        self._services = BrokerDiscoveryStrategy(broker_url, namespace, patience=patience)
+        self._trusted = TrustedAddresses([broker_url, *brokers], allow)
+
+    def __str__(self) -> str:
+        return str(self._services)
+
+    async def register(self, descriptor: ComponentDescriptor[object], addresses: Sequence[ChannelAddress]) -> None:
+        """Do nothing: the hosting service tells it by itself."""
+
+    async def deregister(self, descriptor: ComponentDescriptor[object]) -> None:
+        """Do nothing: a service that stops is asked no more."""
+
+    async def close(self) -> None:
+        """Look no more, and disconnect. Twice is harmless."""
+        await super().close()
+        await self._services.close()
+
+    async def _find(self, component: str) -> list[ChannelInstances]:
+        presences = await self._services.instances("*")
+        urls = [url for presence in presences if component in presence.components for url in presence.urls]
+        return by_channel(component, self._trusted.choose(addresses_of(urls)))

@@ -1,0 +1,179 @@
+"""A registry in Redis: one sorted set for each component, whose entries run out unless they are written again."""
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.management.addresses import ChannelAddress, ChannelInstances, TrustedAddresses, by_channel
+from gemstone_events.management.descriptors import ComponentDescriptor
+from gemstone_events.management.registry import PollingRegistry, cancel, check_addresses
+from gemstone_events.names import check_name
+from gemstone_events.rpc.call_errors import ServiceUnreachableError
+from gemstone_events.rpc.discovery.allow_list import AllowList
+from gemstone_events.rpc.discovery.redis_url import parse_redis_url
+
+MAX_INSTANCES = 1000
+
+_ANSWER_SECONDS = 5.0
+_logger = logging.getLogger("gemstone_events.management")
+
+
+class RedisComponentRegistry(PollingRegistry):
+    """Keeps the addresses of components in Redis, where all machines see them.
+
+    What is registered is written anew every third of ``ttl``, and runs out when the process dies. Whoever watches is
+    told of changes at once, by publish/subscribe; of instances that died, within ``interval`` seconds after that.
+
+    Addresses that others have written down are called only if they are allowed.
+
+    Args:
+        redis_url: ``redis://host:port/database``, ``rediss://`` or ``unix:///path``.
+        ttl: seconds for which an entry is good unless it is renewed.
+        interval: seconds between two looks at what is watched.
+        namespace: prefixes every key, to keep environments apart.
+        brokers: URLs of the caller's own brokers and buses: addresses on them are allowed, and get his credentials.
+        allow: the other addresses that may be called; by default HTTP on this machine.
+
+    Raises:
+        ServiceConfigurationError: the URL, a time or the namespace cannot be used.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        ttl: float = 30.0,
+        *,
+        interval: float = 2.0,
+        namespace: str = "gemstone",
+        brokers: Iterable[str] = (),
+        allow: AllowList | None = None,
+    ) -> None:
+        super().__init__(interval)
+        if not 0.1 <= ttl <= 24 * 3600:
+            raise ServiceConfigurationError(f"the ttl of a registry is 0.1 seconds to one day, and not {ttl!r}")
+        self._server = parse_redis_url(redis_url)
+        self._ttl = ttl
+        self._prefix = f"{check_name('namespace', namespace)}.components"
+        self._trusted = TrustedAddresses(brokers, allow)
+        self._instance = secrets.token_hex(8)
+        self._registered: dict[str, list[str]] = {}
+        self._renewal: asyncio.Task[None] | None = None
+        self._news: tuple[Redis, PubSub] | None = None
+
+    def __str__(self) -> str:
+        return self._server.address
+
+    async def register(self, descriptor: ComponentDescriptor[object], addresses: Sequence[ChannelAddress]) -> None:
+        """Write down where this process serves a component, and renew it until it is taken back."""
+        check_addresses(addresses)
+        members = [json.dumps([each.channel, each.uri, self._instance]) for each in addresses]
+        old = set(self._registered.get(descriptor.name, ())) - set(members)
+        self._registered[descriptor.name] = members
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.create_task(self._renew())
+        async with self._connected() as redis:
+            await self._write(redis, descriptor.name, old)
+            await redis.publish(self._prefix, descriptor.name)
+
+    async def deregister(self, descriptor: ComponentDescriptor[object]) -> None:
+        """Take back what this process wrote down."""
+        old = self._registered.pop(descriptor.name, [])
+        async with self._connected() as redis:
+            await self._write(redis, descriptor.name, old)
+            await redis.publish(self._prefix, descriptor.name)
+
+    async def close(self) -> None:
+        """Renew and look no more; what is still registered runs out by itself. Twice is harmless."""
+        await super().close()
+        await cancel(self._renewal)
+        self._renewal = None
+        await self._forget_news()
+
+    async def _find(self, component: str) -> list[ChannelInstances]:
+        async with self._connected() as redis:
+            members = await redis.zrange(
+                self._key(component), await _now(redis), "+inf", byscore=True, offset=0, num=MAX_INSTANCES
+            )
+        addresses = [address for member in members if (address := _read(member)) is not None]
+        return by_channel(component, self._trusted.choose(addresses, is_local=self._server.is_local))
+
+    async def _write(self, redis: Redis, component: str, old: Iterable[str]) -> None:
+        now = await _now(redis)
+        key, members = self._key(component), self._registered.get(component, [])
+        async with redis.pipeline(transaction=True) as pipeline:
+            if removed := list(old):
+                pipeline.zrem(key, *removed)
+            if members:
+                pipeline.zadd(key, dict.fromkeys(members, now + self._ttl))
+                pipeline.pexpire(key, int(self._ttl * 2000))
+            pipeline.zremrangebyscore(key, "-inf", now)
+            await pipeline.execute()
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._ttl / 3)
+            try:
+                async with self._connected() as redis:
+                    for component in list(self._registered):
+                        await self._write(redis, component, ())
+            except ServiceUnreachableError as error:
+                _logger.warning("the addresses of components cannot be renewed: %s", error)
+
+    async def _wait(self) -> None:
+        """Wait for an interval, or until somebody publishes a change."""
+        try:
+            if self._news is None:
+                redis = self._server.client(_ANSWER_SECONDS)
+                self._news = redis, redis.pubsub(ignore_subscribe_messages=True)
+                await self._news[1].subscribe(self._prefix)
+                return  # what changed until now was told to nobody
+            deadline = time.monotonic() + self._interval
+            while (left := deadline - time.monotonic()) > 0:
+                if await self._news[1].get_message(timeout=left) is not None:
+                    return
+        except (RedisError, OSError) as error:
+            await self._forget_news()
+            raise ServiceUnreachableError(f"{self} cannot be used: {error}") from error
+
+    async def _forget_news(self) -> None:
+        news, self._news = self._news, None
+        for each in reversed(news or ()):
+            try:
+                await each.aclose()
+            except (RedisError, OSError):
+                _logger.debug("a connection to Redis did not close well", exc_info=True)
+
+    def _key(self, component: str) -> str:
+        return f"{self._prefix}:{component}"
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Redis]:
+        # A connection for each use: it is seldom, and so it belongs to no event loop.
+        try:
+            async with self._server.client(_ANSWER_SECONDS) as redis:
+                yield redis
+        except (RedisError, OSError) as error:
+            raise ServiceUnreachableError(f"{self} cannot be used: {error}") from error
+
+
+async def _now(redis: Redis) -> float:
+    """Return the time by the server's clock, the only one that all agree on."""
+    seconds, microseconds = await redis.time()
+    return float(seconds) + float(microseconds) / 1e6
+
+
+def _read(member: bytes | str) -> ChannelAddress | None:
+    try:
+        channel, uri, _ = json.loads(member)
+    except (ValueError, TypeError):
+        return None  # somebody else's entry
+    return ChannelAddress(channel, uri) if isinstance(channel, str) and isinstance(uri, str) else None

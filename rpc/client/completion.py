@@ -1,0 +1,122 @@
+"""Waiting for several calls: without turning round and round, in threads and on event loops."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
+
+from gemstone_events.rpc.client.async_call import AsyncMethodCall, is_on_loop
+
+T = TypeVar("T")
+
+
+class CompletedCalls(Generic[T]):
+    """Calls in the order in which they are done: for ``for`` in a thread, for ``async for`` on an event loop."""
+
+    def __init__(self, calls: Iterable[AsyncMethodCall[T]]) -> None:
+        self._calls = list(calls)
+        for call in self._calls:
+            if not isinstance(call, AsyncMethodCall):
+                raise TypeError(f"only AsyncMethodCall objects can be waited for, not {type(call).__name__}")
+
+    def __iter__(self) -> Iterator[AsyncMethodCall[T]]:
+        if is_on_loop():
+            raise RuntimeError("waiting here would block the event loop: write async for")
+        done: SimpleQueue[AsyncMethodCall[T]] = SimpleQueue()
+        for call in self._calls:
+            call.add_done_callback(done.put)
+        for _ in self._calls:
+            yield done.get()
+
+    async def __aiter__(self) -> AsyncIterator[AsyncMethodCall[T]]:
+        done: asyncio.Queue[AsyncMethodCall[T]] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def put(call: AsyncMethodCall[T]) -> None:
+            with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+                loop.call_soon_threadsafe(done.put_nowait, call)
+
+        for call in self._calls:
+            call.add_done_callback(put)
+        for _ in self._calls:
+            yield await done.get()
+
+
+def as_completed(*calls: AsyncMethodCall[T]) -> CompletedCalls[T]:
+    """Return an iterator over calls that yields each as soon as it is done, well or not.
+
+        for call in as_completed(*calls):           # in a thread
+            print(call.result())
+
+        async for call in as_completed(*calls):     # on an event loop
+
+    Raises:
+        TypeError: something else is among them.
+    """
+    return CompletedCalls(calls)
+
+
+# Any: a call in a thread, to be awaited on a loop. No type says "depends on where you are".
+def first_completed(*calls: AsyncMethodCall[T]) -> Any:
+    """Return the first call that is done, well or not; on an event loop it is to be awaited. The others go on.
+
+    Raises:
+        TypeError: something else is among them.
+        ValueError: there are none.
+    """
+    if not calls:
+        raise ValueError("there is no call to wait for")
+    completed = CompletedCalls(calls)
+    return _first(completed) if is_on_loop() else next(iter(completed))
+
+
+def make_callbacks(
+    calls: Iterable[AsyncMethodCall[T]],
+    on_result: Callable[[T], object],
+    on_error: Callable[[BaseException], object],
+    run_in_threads: bool = False,
+) -> Coroutine[object, object, None] | None:
+    """Wait for calls, and hand each result, or error, to a function as soon as it is there.
+
+    It returns when all calls are done, and, without ``run_in_threads``, all functions have returned; on an event loop
+    it is to be awaited.
+
+    Args:
+        calls: the calls.
+        on_result: gets each result.
+        on_error: gets the exception of each call that failed.
+        run_in_threads: run each function in a thread of its own, and do not wait for it.
+
+    Raises:
+        TypeError: something else is among them.
+    """
+
+    def react(call: AsyncMethodCall[T]) -> None:
+        error = call.error()
+        if run_in_threads:
+            arguments = (call.result(),) if error is None else (error,)
+            threading.Thread(target=on_error if error else on_result, args=arguments).start()
+        elif error is None:
+            on_result(call.result())
+        else:
+            on_error(error)
+
+    completed = CompletedCalls(calls)
+    if is_on_loop():
+        return _react(completed, react)
+    for call in completed:
+        react(call)
+    return None
+
+
+async def _first(completed: CompletedCalls[T]) -> AsyncMethodCall[T]:
+    async for call in completed:
+        return call
+    raise AssertionError("there is always one")
+
+
+async def _react(completed: CompletedCalls[T], react: Callable[[AsyncMethodCall[T]], None]) -> None:
+    async for call in completed:
+        react(call)

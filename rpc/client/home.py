@@ -1,0 +1,196 @@
+"""The event loop on which a client's connections live, whoever uses them from wherever."""
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import suppress
+from typing import TypeVar
+
+from gemstone_events.rpc.call_errors import ServiceUnreachableError
+from gemstone_events.rpc.client.async_call import AsyncMethodCall
+from gemstone_events.rpc.client.caller import Wires
+from gemstone_events.rpc.client.loop_thread import LoopThread
+from gemstone_events.rpc.wire import ClientSettings, ClientWire
+from gemstone_events.rpc.wire_pool import WirePool
+
+T = TypeVar("T")
+
+_CLOSE_SECONDS = 10.0
+
+
+class Home:
+    """Runs calls on the one event loop that the connections belong to, from all threads and loops.
+
+    The loop is the one that was running when it was first used, or else one in a thread of its own. When that loop has
+    ended, or the process was forked, the next use finds another, with fresh connections. They are closed by ``close``
+    or ``aclose``, when the loop ends, when nobody refers to this object any more, or when the program ends: whichever
+    comes first.
+
+    Args:
+        settings: what the wires are made with.
+        pool: connections that somebody lends, and closes himself.
+        loop: the loop of ``pool``; the running one where it is left out.
+    """
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        pool: WirePool | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._inherited: list[_Place] = []
+        self._place: _Place | None = None
+        self._is_lent = pool is not None
+        if pool is not None:
+            self._place = _Place(loop or asyncio.get_running_loop(), pool)
+
+    def run(self, function: Callable[[Wires], Coroutine[object, object, T]], deadline: float) -> AsyncMethodCall[T]:
+        """Begin a call, and return at once.
+
+        Args:
+            function: makes the call with the wires that it is given.
+            deadline: when the call is given up, by ``time.monotonic``.
+
+        Raises:
+            ServiceUnreachableError: who lends the connections does not run any more.
+        """
+        place = self._find()
+        coroutine = place.carry_out(function)
+        if place.is_here:
+            return AsyncMethodCall.begin(coroutine, deadline)
+        return AsyncMethodCall(place.submit(coroutine), deadline)
+
+    def wire_for(self, url: str) -> ClientWire | None:
+        """Return the wire by which a URL is called at present, if there is a home."""
+        place = self._place
+        return None if place is None else place.pool.wire_for(url)
+
+    def close(self) -> None:
+        """Close the connections; calls under way fail. On an event loop this only begins it. Twice is harmless."""
+        place = self._leave()
+        if place is None or not place.is_usable:
+            return
+        if place.is_here:
+            closing = place.loop.create_task(place.close())
+            place.tasks.add(closing)
+            return
+        with suppress(ServiceUnreachableError, TimeoutError, concurrent.futures.CancelledError):
+            place.submit(place.close()).result(_CLOSE_SECONDS)
+        place.end()
+
+    async def aclose(self) -> None:
+        """Close the connections; calls under way fail. Twice is harmless."""
+        place = self._leave()
+        if place is None or not place.is_usable:
+            return
+        if place.is_here:
+            await place.close()
+            return
+        with suppress(ServiceUnreachableError, TimeoutError):
+            await asyncio.wait_for(asyncio.wrap_future(place.submit(place.close())), _CLOSE_SECONDS)
+        await asyncio.to_thread(place.end)
+
+    def _find(self) -> "_Place":
+        with self._lock:
+            place = self._place
+            if place is not None and place.is_usable:
+                return place
+            if self._is_lent:
+                raise ServiceUnreachableError("the service that lent its connections does not run any more")
+            if place is not None and place.is_inherited:
+                self._inherited.append(place)  # its sockets are the parent's: they must not be closed here
+            self._place = self._settle()
+            return self._place
+
+    def _settle(self) -> "_Place":
+        pool = WirePool(self._settings)
+        try:
+            return _Place(asyncio.get_running_loop(), pool)
+        except RuntimeError:
+            thread = LoopThread()
+            # At the end of the program the thread looks after itself.
+            weakref.finalize(self, thread.request_stop).atexit = False
+            return _Place(thread.start(), pool, thread)
+
+    def _leave(self) -> "_Place | None":
+        if self._is_lent:
+            return None
+        with self._lock:
+            place, self._place = self._place, None
+        return place
+
+
+class _Place:
+    """A running loop, and the connections that belong to it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pool: WirePool, thread: LoopThread | None = None) -> None:
+        self.loop = loop
+        self.pool = pool
+        self.tasks: set[asyncio.Task[object]] = set()
+        self._thread = thread
+        self._process = os.getpid()
+        self._keeper: AsyncGenerator[None, None] | None = None
+        self._is_closed = False
+
+    @property
+    def is_inherited(self) -> bool:
+        return self._process != os.getpid()
+
+    @property
+    def is_usable(self) -> bool:
+        return not self.is_inherited and self.loop.is_running()
+
+    @property
+    def is_here(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False
+
+    def wire_for(self, url: str) -> ClientWire:
+        if self._is_closed:
+            raise ServiceUnreachableError("the client was closed: not sent")
+        return self.pool.wire_for(url)
+
+    def submit(self, coroutine: Coroutine[object, object, T]) -> concurrent.futures.Future[T]:
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        except RuntimeError as error:  # it ended a moment ago
+            coroutine.close()
+            raise ServiceUnreachableError("the event loop of the connections has ended: not sent") from error
+
+    async def carry_out(self, function: Callable[[Wires], Coroutine[object, object, T]]) -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)  # a loop by itself holds its tasks weakly only
+        try:
+            if self._keeper is None:
+                self._keeper = _until_the_loop_ends(self.pool)
+                await anext(self._keeper)
+            return await function(self)
+        finally:
+            self.tasks.discard(task)
+
+    async def close(self) -> None:
+        self._is_closed = True
+        await self.pool.close()
+        if self._keeper is not None:
+            with suppress(RuntimeError):  # the loop is ending, and closes it at the same moment
+                await self._keeper.aclose()
+
+    def end(self) -> None:
+        if self._thread is not None:
+            self._thread.stop()
+
+
+async def _until_the_loop_ends(pool: WirePool) -> AsyncGenerator[None, None]:
+    """Close a pool when its loop closes its asynchronous generators: at the end of ``asyncio.run``, for one."""
+    try:
+        yield
+    finally:
+        await pool.close()

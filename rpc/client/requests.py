@@ -1,0 +1,151 @@
+"""What a client asks for: a call, or a notification."""
+
+import math
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, TypedDict, TypeVar
+
+from gemstone_events.rpc.protocol import JsonRpcRequest, Params
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+IdempotencyKey: TypeAlias = str | Literal[True] | None
+
+
+class CallOptions(TypedDict, total=False):
+    """What every way to call takes by name, besides the parameters.
+
+    Attributes:
+        timeout: seconds to wait for the answer, all attempts together; None for the service's.
+        idempotent: carrying the call out twice does no harm, so that it may be repeated if its outcome is unknown.
+        idempotency_key: a name for this one call, by which the service carries it out once however often it comes;
+            True for a fresh random one.
+        headers: sent with the call.
+    """
+
+    timeout: float | None
+    idempotent: bool
+    idempotency_key: IdempotencyKey
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MethodCall:
+    """A call of a method. Two are equal only if they are the same object.
+
+    Attributes:
+        method_name: the method's name.
+        params: a list for parameters by place, a mapping for parameters by name.
+        id: what the answer is known by; made up where it is left out.
+        timeout, idempotent, idempotency_key, headers: see ``CallOptions``.
+
+    Raises:
+        ValueError: something cannot be sent; the message says what.
+    """
+
+    method_name: str
+    params: "Params | None" = None
+    id: str | int | None = None
+    timeout: float | None = field(default=None, kw_only=True)
+    idempotent: bool = field(default=False, kw_only=True)
+    idempotency_key: IdempotencyKey = field(default=None, kw_only=True)
+    headers: Mapping[str, str] = field(default_factory=dict, kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.id is None:
+            object.__setattr__(self, "id", secrets.token_hex(8))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Notification:
+    """A request that is not answered, not even with an error.
+
+    Attributes:
+        method_name, params, timeout, idempotent, idempotency_key, headers: as those of ``MethodCall``.
+        id: always None; taken for the sake of code that passes one.
+
+    Raises:
+        ValueError: something cannot be sent; the message says what.
+    """
+
+    method_name: str
+    params: "Params | None" = None
+    id: str | int | None = None
+    timeout: float | None = field(default=None, kw_only=True)
+    idempotent: bool = field(default=False, kw_only=True)
+    idempotency_key: IdempotencyKey = field(default=None, kw_only=True)
+    headers: Mapping[str, str] = field(default_factory=dict, kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        _check(self)
+        object.__setattr__(self, "id", None)
+
+
+Request: TypeAlias = MethodCall | Notification
+
+
+def request_object(request: Request) -> JsonRpcRequest:
+    """Return the request object of JSON-RPC (section 4)."""
+    params = request.params or ()
+    fit = dict(params) if isinstance(params, Mapping) else list(params)
+    return JsonRpcRequest(request.method_name, fit, request.id, is_notification=isinstance(request, Notification))
+
+
+R = TypeVar("R", MethodCall, Notification)
+
+
+def request_of(kind: type[R], given: str | R, params: "Params | None", options: CallOptions) -> R:
+    """Return the request that a method's name, parameters and options stand for, or that is given whole.
+
+    Raises:
+        TypeError: it is neither a name nor a request of that kind.
+        ValueError: there are parameters, or options, besides a request that brings its own.
+    """
+    if isinstance(given, str):
+        return kind(given, params, **options)
+    if not isinstance(given, kind):
+        raise TypeError(f"a method's name or a {kind.__name__} is wanted, not {type(given).__name__}")
+    if params is not None or options:
+        raise ValueError(f"the {kind.__name__} of {given.method_name!r} brings parameters and options: give it those")
+    return given
+
+
+def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers with their names in lower case.
+
+    Raises:
+        ValueError: one cannot be sent; the message names it, never its value.
+    """
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a header")
+        if not isinstance(value, str) or not value.isprintable():
+            raise ValueError(f"the value of the header {name!r} has to be a text of printable characters")
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def check_timeout(seconds: float) -> float:
+    """Return a timeout.
+
+    Raises:
+        ValueError: it is no number of seconds above 0.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise ValueError(f"a timeout is a number of seconds above 0, not {seconds!r}: nothing may wait for ever")
+    return float(seconds)
+
+
+def _check(request: Request) -> None:
+    if not isinstance(request.method_name, str) or not request.method_name:
+        raise ValueError(f"the name of a method is a text, not {request.method_name!r}")
+    params = request.params
+    if params is not None and (isinstance(params, str | bytes) or not isinstance(params, Sequence | Mapping)):
+        raise ValueError(f"the parameters of {request.method_name!r} are a list or a dict, not {params!r:.100}")
+    if request.timeout is not None:
+        check_timeout(request.timeout)
+    key = request.idempotency_key
+    if not (key is None or key is True or (isinstance(key, str) and key and key.isprintable())):
+        raise ValueError("an idempotency key is a printable text; True takes a fresh one")

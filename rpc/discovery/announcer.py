@@ -1,0 +1,96 @@
+"""Telling others again and again that a service is there."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+from gemstone_events.rpc.discovery.allow_list import is_on_this_machine
+from gemstone_events.rpc.discovery.strategy_runner import StrategyFailedError, StrategyRunner
+from gemstone_events.rpc.presence import Presence
+
+_JITTER = 0.1
+
+
+class Announcer:
+    """Pings all strategies with the service's URLs: at once, at each interval, until it is stopped.
+
+    Each strategy has a task of its own, so that one that hangs holds up no other. What fails is logged when it begins
+    to fail and when it works again, and never raised. All methods belong to one event loop.
+
+    Args:
+        strategies: whom to tell.
+        presence: says, each time it is asked, who and where the service is.
+        interval: seconds between announcements; a tenth more or less, so that services do not speak all at once.
+        logger: that of the service.
+    """
+
+    def __init__(
+        self,
+        strategies: Sequence[StrategyRunner],
+        presence: Callable[[], Presence],
+        *,
+        interval: float,
+        logger: logging.Logger,
+    ) -> None:
+        self._strategies = strategies
+        self._presence = presence
+        self._interval = interval
+        self._logger = logger
+        self._said: dict[StrategyRunner, str] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to announce; the first announcement goes out now, and nobody has to wait for it."""
+        self._tasks = [asyncio.create_task(self._announce(strategy)) for strategy in self._strategies]
+
+    async def stop(self) -> None:
+        """Announce no more, and take everything back. Twice is harmless."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.gather(*(self._withdraw(strategy) for strategy in self._strategies))
+
+    async def _announce(self, strategy: StrategyRunner) -> None:
+        while True:
+            presence = self._presence()
+            urls = reachable_urls(presence, strategy)
+            failure = ""
+            if presence.urls and not urls:
+                failure = "all addresses are of this machine only: set accessible_at"
+            for url in urls:
+                try:
+                    await strategy.ping(presence.service, url, presence)
+                except StrategyFailedError as error:
+                    failure = str(error)
+            self._report(strategy, failure)
+            await asyncio.sleep(self._interval * random.uniform(1 - _JITTER, 1 + _JITTER))
+
+    async def _withdraw(self, strategy: StrategyRunner) -> None:
+        presence = self._presence()
+        for url in reachable_urls(presence, strategy):
+            try:
+                await strategy.withdraw(presence.service, url)
+            except StrategyFailedError as error:
+                self._logger.info("the service could not be signed off: %s", error)
+                return  # it expires by itself
+
+    def _report(self, strategy: StrategyRunner, failure: str) -> None:
+        before = self._said.get(strategy, "")
+        if failure and not before:
+            self._logger.warning("the service cannot be announced to %s: %s", strategy, failure)
+        elif before and not failure:
+            self._logger.info("the service is announced to %s again", strategy)
+        self._said[strategy] = failure
+
+
+def reachable_urls(presence: Presence, strategy: StrategyRunner) -> list[str]:
+    """Return those URLs of a service that mean something to whoever looks at a strategy."""
+    in_process = ("memory:",)
+    return [
+        url
+        for url in presence.urls
+        if not url.startswith(in_process) and (strategy.is_local or not is_on_this_machine(url))
+    ]

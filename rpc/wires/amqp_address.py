@@ -1,0 +1,82 @@
+"""Where a service is called through RabbitMQ, and what its queue and exchange are called there."""
+
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from gemstone_events.amqp_url import Broker, parse_url
+from gemstone_events.errors import InvalidNameError, ServiceConfigurationError
+from gemstone_events.names import check_name
+
+_SHAPE = "amqp[s]://user:password@host:port/virtual_host#service, or amqp://host/service in the default virtual host"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAddress:
+    """A service on a broker."""
+
+    broker: Broker
+    service: str
+
+    @property
+    def shown(self) -> str:
+        """The URL without credentials and options."""
+        return f"{self.broker.address}#{self.service}"
+
+
+def parse_service_url(url: str) -> ServiceAddress:
+    """Read the URL of a service.
+
+    The service's name is the fragment of the broker's URL. Without a fragment it is the last segment of the path, and
+    what stands before it is the virtual host: ``amqp://host/orders``, ``amqp://host/vhost/orders``.
+
+    Raises:
+        ServiceConfigurationError: it is no such URL. The error never quotes it, for the password's sake.
+    """
+    broker_url, hash_sign, fragment = url.partition("#")
+    if not hash_sign:
+        broker_url, fragment = _split_path(url)
+    try:
+        service = check_name("service", unquote(fragment))
+    except InvalidNameError as error:
+        raise ServiceConfigurationError(f"the URL of a service cannot be used: {error}. Write {_SHAPE}") from None
+    return ServiceAddress(parse_url(broker_url), service)
+
+
+def parse_any_url(url: str) -> Broker:
+    """Return the broker of its own URL, or of a service's. Without a fragment, one segment of path is a virtual host.
+
+    Raises:
+        ServiceConfigurationError: it is no such URL.
+    """
+    if "#" in url or _segments(url)[1:]:
+        return parse_service_url(url).broker
+    return parse_url(url)
+
+
+def call_queue(namespace: str, service: str) -> str:
+    """Return the name of the queue that holds a service's calls."""
+    return f"{namespace}.rpc.{service}"
+
+
+def presence_exchange(namespace: str) -> str:
+    """Return the name of the exchange by which running instances are asked who they are."""
+    return f"{namespace}.rpc.presence"
+
+
+def _split_path(url: str) -> tuple[str, str]:
+    """Return the broker's URL and the service's name of a URL without a fragment."""
+    segments = _segments(url)
+    if not segments or not segments[-1]:
+        raise ServiceConfigurationError(f"the URL of a service cannot be used: it names no service. Write {_SHAPE}")
+    *before, service = segments
+    virtual_host = "/".join(before) or "%2F"
+    return urlsplit(url)._replace(path=f"/{virtual_host}").geturl(), service
+
+
+def _segments(url: str) -> list[str]:
+    """Return the parts of the path; a lone ``//`` is the default virtual host, as in a broker's URL."""
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return []  # parse_url says what is wrong
+    return [] if path in ("", "/", "//") else path[1:].split("/")

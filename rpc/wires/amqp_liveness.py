@@ -1,0 +1,105 @@
+"""Whether anybody serves a queue: it is durable and outlives its service."""
+
+import asyncio
+import contextlib
+
+import aiormq
+from aiormq.exceptions import ChannelNotFoundEntity
+
+from gemstone_events.rpc.call_errors import ServiceUnreachableError
+from gemstone_events.rpc.wires.amqp_connection import AmqpConnection, said
+
+FRESH = 1.0
+"""Seconds that a sign of life is good for."""
+ANSWER_TIMEOUT = 10.0
+"""Seconds for the broker to say how many consumers a queue has."""
+
+
+class Liveness:
+    """Knows of which queues somebody was heard within the last second, and asks the broker for the others.
+
+    Args:
+        connection: on which to open a channel for the questions: one about a queue that is not there ends its channel.
+    """
+
+    def __init__(self, connection: AmqpConnection) -> None:
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._heard: dict[str, float] = {}
+        self._checks: dict[str, asyncio.Task[bool]] = {}
+        self._channel: aiormq.Channel | None = None
+        self._turn = asyncio.Lock()
+
+    def heard(self, queue: str) -> None:
+        """Somebody who serves the queue answered just now."""
+        self._heard[queue] = self._loop.time()
+
+    def is_fresh(self, queue: str) -> bool:
+        """Tell whether there was a sign of life within the last second."""
+        heard = self._heard.get(queue)
+        return heard is not None and self._loop.time() - heard < FRESH
+
+    async def check(self, queue: str, timeout: float) -> bool:
+        """Ask the broker whether a queue has a consumer; whoever asks meanwhile shares the answer.
+
+        Raises:
+            ServiceUnreachableError: the broker gives no answer within ``timeout`` seconds.
+        """
+        check = self._checks.get(queue)
+        if check is None:
+            check = self._checks[queue] = self._loop.create_task(self._ask(queue))
+            check.add_done_callback(lambda done: self._checked(queue, done))
+        # Not shield: where the connection is lost, the check is cancelled, and the caller is not.
+        await asyncio.wait([check], timeout=timeout)
+        if not check.done() or check.cancelled():
+            raise ServiceUnreachableError(f"the broker was asked about {queue!r} and did not answer in time")
+        return check.result()
+
+    async def has_exchange(self, exchange: str) -> bool:
+        """Ask the broker whether there is an exchange.
+
+        Raises:
+            ServiceUnreachableError: the broker gives no answer.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT), self._turn:
+                await (await self._open()).exchange_declare(exchange, passive=True)
+        except ChannelNotFoundEntity:
+            return False
+        except Exception as error:
+            raise _silent(exchange, error) from error
+        return True
+
+    async def close(self) -> None:
+        """Forget the questions that are asked."""
+        checks = list(self._checks.values())
+        for check in checks:
+            check.cancel()
+        await asyncio.gather(*checks, return_exceptions=True)
+
+    async def _ask(self, queue: str) -> bool:
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT), self._turn:
+                answer = await (await self._open()).queue_declare(queue, passive=True)
+        except ChannelNotFoundEntity:
+            return False
+        except Exception as error:
+            raise _silent(queue, error) from error
+        return bool(answer.consumer_count)
+
+    async def _open(self) -> aiormq.Channel:
+        if self._channel is None or self._channel.is_closed:
+            self._channel = await self._connection.channel(confirms=False)
+        return self._channel
+
+    def _checked(self, queue: str, check: asyncio.Task[bool]) -> None:
+        del self._checks[queue]
+        with contextlib.suppress(asyncio.CancelledError, ServiceUnreachableError):
+            if check.result():
+                self.heard(queue)
+            else:
+                self._heard.pop(queue, None)
+
+
+def _silent(what: str, error: Exception) -> ServiceUnreachableError:
+    return ServiceUnreachableError(f"the broker was asked about {what!r} and did not answer: {said(error)}")

@@ -1,0 +1,234 @@
+"""A caller's connection to a broker, from login to loss: all its calls, and what becomes of them when it ends."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from functools import partial
+
+from pamqp import commands as spec
+
+from gemstone_events.rpc.call_context import TIMEOUT_HEADER, write_timeout
+from gemstone_events.rpc.call_errors import (
+    InvalidAnswerError,
+    OutcomeUnknownError,
+    ServiceUnreachableError,
+)
+from gemstone_events.rpc.presence import MAX_PRESENCE_BYTES, Presence
+from gemstone_events.rpc.wire import ClientSettings, WireCounts, WireRequest
+from gemstone_events.rpc.wires.amqp_address import call_queue, presence_exchange
+from gemstone_events.rpc.wires.amqp_channel import MessageChannel, Properties, Received
+from gemstone_events.rpc.wires.amqp_connection import AmqpConnection, watch
+from gemstone_events.rpc.wires.amqp_liveness import FRESH, Liveness
+from gemstone_events.rpc.wires.amqp_notices import NoticeChannel, not_found
+from gemstone_events.rpc.wires.amqp_pending import PendingCall, PendingCalls
+from gemstone_events.rpc.wires.amqp_questions import Answers, Question
+
+REPLIES = "amq.rabbitmq.reply-to"
+"""The pseudo-queue of direct reply-to: the broker hands an answer straight to the channel that the call came from."""
+LOOK_AGAIN = 1.0
+"""Seconds after which it is looked whether somebody still serves a call that is pending."""
+
+_CONTENT_TYPE = "application/json"
+_TRANSIENT, _PERSISTENT = 1, 2
+
+_logger = logging.getLogger("gemstone_events.rpc.amqp")
+
+
+class ClientSession:
+    """Calls over one connection. When it is lost, every pending call fails at once; nothing is sent twice.
+
+    Args:
+        connection: logged in.
+        settings: the caller's.
+        counts: of the wire.
+        on_end: called once when the connection is no more, with this session.
+    """
+
+    def __init__(
+        self,
+        connection: AmqpConnection,
+        settings: ClientSettings,
+        counts: WireCounts,
+        on_end: "Callable[[ClientSession], object]",
+    ) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._pending = PendingCalls(settings.pending, counts)
+        self._liveness = Liveness(connection)
+        self._answers = Answers(counts)
+        self._counts = counts
+        self._on_end = on_end
+        self._notices = NoticeChannel(self._pending)
+        self._watch: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._channel: MessageChannel
+        self.ended = False
+
+    async def open(self) -> None:
+        """Make ready to call. Whatever aiormq raises comes through."""
+        body_bytes = max(self._settings.body_bytes, MAX_PRESENCE_BYTES)
+        self._channel = MessageChannel(await self._connection.channel(confirms=False), self, body_bytes)
+        await self._channel.consume(REPLIES, "answers", no_ack=True)
+        notices = await self._notices.open(self._connection)
+        watch(self._channel.channel, self._end)
+        watch(notices.channel, self._end)
+
+    @property
+    def closed(self) -> bool:
+        """Whether everything about the connection is over."""
+        return self._closing is not None and self._closing.done()
+
+    def is_served(self, service: str) -> bool:
+        """Tell whether there was a sign of life from a service within the last second."""
+        return self._liveness.is_fresh(call_queue(self._settings.namespace, service))
+
+    async def check_served(self, service: str, timeout: float) -> bool:
+        """Ask the broker whether somebody serves a service.
+
+        Raises:
+            ServiceUnreachableError: it gives no answer within ``timeout`` seconds.
+        """
+        return await self._liveness.check(call_queue(self._settings.namespace, service), timeout)
+
+    async def call(self, service: str, request: WireRequest, due: float) -> bytes | None:
+        """Send a request and wait for its answer; for a notification, until the broker has it.
+
+        Raises:
+            ServiceCommunicationException: see ``ClientWire.call``.
+        """
+        call = self._pending.begin(service, due, request.is_answered)
+        write = partial(self._write, call, request)
+        if request.is_answered:
+            self._channel.outbox.put(write)
+            if self._watch is None:
+                self._watch = self._loop.create_task(self._look_after_pending())
+        else:
+            self._notices.send(call, write)
+        try:
+            return await call.answer
+        except asyncio.CancelledError:
+            self._pending.give_up(call)
+            raise
+
+    async def ask(self, question: Question, patience: float, *, all_of_them: bool = True) -> list[Presence]:
+        """Ask the running instances who they are and return what they say within ``patience`` seconds.
+
+        Raises:
+            ServiceUnreachableError: the broker gives no answer.
+        """
+        exchange = presence_exchange(self._settings.namespace)
+        if not await self._liveness.has_exchange(exchange):
+            return []  # no service ever ran here
+        if self.ended:
+            raise ServiceUnreachableError("nobody was asked: the connection to the broker is lost")
+        identity = secrets.token_hex(16)
+        milliseconds = str(max(1, int(patience * 1000)))
+        properties = spec.Basic.Properties(
+            _CONTENT_TYPE,
+            delivery_mode=_TRANSIENT,
+            correlation_id=identity,
+            reply_to=REPLIES,
+            expiration=milliseconds,
+        )
+        self._channel.publish(exchange, "", properties, question.encode(), mandatory=False)
+        return await self._answers.collect(identity, question, patience, all_of_them=all_of_them)
+
+    async def close(self) -> None:
+        """Disconnect; what is pending fails. Twice is harmless."""
+        self._end("the caller closed the connection")
+        if self._closing is not None:
+            await self._closing
+
+    def on_message(self, message: Received) -> None:
+        """Take an answer, to a call or to a question."""
+        identity = message.properties.correlation_id or ""
+        call = self._pending.get(identity)
+        if call is None or not call.is_answered:
+            if not self._answers.take(identity, message.body):
+                self._pending.unasked(identity)
+            return
+        self._liveness.heard(call_queue(self._settings.namespace, call.service))
+        if message.size > self._settings.body_bytes:
+            limit = self._settings.body_bytes
+            self._pending.fail(
+                call,
+                InvalidAnswerError(f"{call.service} gave an answer of {message.size} bytes; {limit} are taken at most"),
+            )
+        else:
+            self._pending.succeed(call, message.body)
+
+    def on_return(self, reason: str, properties: Properties) -> None:
+        """Take note of a request that found no queue."""
+        call = self._pending.get(properties.correlation_id)
+        if call is not None:
+            self._pending.fail(call, not_found(call.service))
+
+    def on_confirm(self, number: int, multiple: bool, taken: bool) -> None:
+        """Nothing: calls that are answered are not confirmed."""
+
+    def _write(self, call: PendingCall, request: WireRequest) -> bytes:
+        """Return the frames of a call whose turn it is, unless nobody waits for it any more."""
+        if call.answer.done():
+            return b""
+        left = call.due - self._loop.time()
+        properties = spec.Basic.Properties(
+            _CONTENT_TYPE,
+            headers={**request.headers, TIMEOUT_HEADER: write_timeout(left)},
+            delivery_mode=_TRANSIENT if call.is_answered else _PERSISTENT,
+            correlation_id=call.id if call.is_answered else None,
+            reply_to=REPLIES if call.is_answered else None,
+            expiration=str(max(1, int(left * 1000))),
+            message_id=None if call.is_answered else call.id,
+            app_id=self._settings.client,
+        )
+        queue = call_queue(self._settings.namespace, call.service)
+        try:
+            frames = self._channel_of(call).message("", queue, properties, request.body, mandatory=True)
+        except (ValueError, TypeError) as error:
+            self._pending.fail(call, ServiceUnreachableError(f"{call.service} was not called: {error}"))
+            return b""
+        call.written_at = self._loop.time()
+        return frames
+
+    async def _look_after_pending(self) -> None:
+        """Fail the calls of services that are gone: their answers would be waited for in vain until their deadlines."""
+        while len(self._pending):
+            await asyncio.sleep(LOOK_AGAIN)
+            long_ago = self._loop.time() - FRESH
+            waiting = [call for call in self._pending if call.is_answered and 0.0 < call.written_at < long_ago]
+            services = {call.service for call in waiting if not self.is_served(call.service)}
+            gone = {service for service in services if await self._is_gone(service)}
+            for call in waiting:
+                if call.service in gone:
+                    self._pending.fail(call, _gone(call.service))
+        self._watch = None
+
+    async def _is_gone(self, service: str) -> bool:
+        try:
+            if await self.check_served(service, LOOK_AGAIN):
+                return False
+            # An instance that stops has left the queue, and finishes what it has begun.
+            return not await self.ask(Question(service, even_stopping=True), LOOK_AGAIN, all_of_them=False)
+        except ServiceUnreachableError:
+            return False  # nobody knows; the deadline decides
+
+    def _end(self, reason: str) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        self._pending.end(f"the connection to the broker is lost ({reason})")
+        self._on_end(self)
+        self._closing = self._loop.create_task(self._disconnect())
+
+    async def _disconnect(self) -> None:
+        await self._liveness.close()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        await self._connection.close()
+
+
+def _gone(service: str) -> OutcomeUnknownError:
+    return OutcomeUnknownError(f"{service} was called, and no instance of it runs any more; the call may wait for one")

@@ -1,0 +1,50 @@
+"""Where a call over HTTP goes."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from yarl import URL
+
+from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.schemes import mask
+
+DEFAULT_PATH = "/api"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTarget:
+    """A service's place.
+
+    Attributes:
+        url: what to send to, without user and password.
+        address: the same without query, fit to be shown.
+        headers: ``authorization`` where the URL named a user.
+    """
+
+    url: URL
+    address: str
+    headers: Mapping[str, str]
+
+
+def read_target(url: str) -> HttpTarget:
+    """Read a service's URL.
+
+    Raises:
+        ServiceConfigurationError: it is no URL of HTTP; the message says how to write one.
+    """
+    try:
+        parts = URL(url)
+        is_fit = parts.scheme in ("http", "https") and bool(parts.host) and parts.port != 0 and not parts.raw_fragment
+    except ValueError:
+        is_fit = False
+    if not is_fit:
+        raise ServiceConfigurationError(f"{mask(url)!r} is no URL of a service: write http://host:port/api, or https:")
+    headers = {}
+    if parts.user is not None:
+        pair = f"{parts.user}:{parts.password or ''}".encode()
+        headers["authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+    bare = parts.with_user(None)
+    if bare.path in ("", "/"):
+        bare = bare.with_path(DEFAULT_PATH, keep_query=True)
+    return HttpTarget(bare, str(bare.with_query(None)), headers)

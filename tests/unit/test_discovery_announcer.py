@@ -1,0 +1,146 @@
+"""Telling others that a service is there."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from gemstone_events.rpc.discovery.announcer import Announcer
+from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy
+from gemstone_events.rpc.discovery.strategy_runner import StrategyRunner
+from gemstone_events.rpc.presence import Presence
+
+NEAR, FAR = "http://127.0.0.1:1/api", "http://10.0.0.1:1/api"
+LOGGER = logging.getLogger("test_discovery_announcer")
+
+
+class Board(BaseDiscoveryStrategy):
+    """Writes down what it is told."""
+
+    def __init__(self, is_local: bool = True) -> None:
+        self.is_local = is_local
+        self.pings: list[tuple[str, str]] = []
+        self.withdrawn: list[tuple[str, str]] = []
+        self.failure: Exception | None = None
+        self.presence: object = None
+
+    async def ping(self, name: str, location: str, **kwargs: object) -> None:
+        self.pings.append((name, location))
+        self.presence = kwargs.get("presence")
+        if self.failure is not None:
+            raise self.failure
+
+    async def withdraw(self, name: str, location: str) -> None:
+        self.withdrawn.append((name, location))
+
+
+class OfGemstone:
+    """As gemstone has them."""
+
+    def __init__(self) -> None:
+        self.pings: list[tuple[str, str]] = []
+
+    def ping(self, name: str, location: str) -> None:
+        self.pings.append((name, location))
+
+    def locate(self, name: str) -> None:
+        """Know nothing."""
+
+
+def announcer(*strategies: object, urls: tuple[str, ...] = (NEAR,), interval: float = 0.01) -> Announcer:
+    presence = Presence(service="orders", instance="1", urls=urls)
+    runners = [StrategyRunner(strategy, 0.2) for strategy in strategies]  # type: ignore[arg-type]
+    return Announcer(runners, lambda: presence, interval=interval, logger=LOGGER)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_a_service_is_announced_again_and_again_and_signed_off_at_the_end() -> None:
+    board = Board()
+    announcing = announcer(board, urls=(NEAR, "amqp://127.0.0.1/%2F#orders"))
+    announcing.start()
+    await until(lambda: len(board.pings) >= 6)
+    await announcing.stop()
+    count = len(board.pings)
+    assert set(board.pings) == {("orders", NEAR), ("orders", "amqp://127.0.0.1/%2F#orders")}
+    assert board.withdrawn == [("orders", NEAR), ("orders", "amqp://127.0.0.1/%2F#orders")]
+    assert isinstance(board.presence, Presence)
+    await announcing.stop()
+    assert (len(board.pings), len(board.withdrawn)) == (count, 2)
+
+
+async def test_a_strategy_of_gemstone_is_told_no_more_than_it_takes() -> None:
+    strategy = OfGemstone()
+    announcing = announcer(strategy)
+    announcing.start()
+    await until(lambda: len(strategy.pings) >= 2)
+    await announcing.stop()
+    assert set(strategy.pings) == {("orders", NEAR)}
+
+
+async def test_a_failure_is_logged_once_until_it_works_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, LOGGER.name)
+    board = Board()
+    board.failure = OSError("redis://ada:secret@host is gone")
+    announcing = announcer(board)
+    announcing.start()
+    await until(lambda: len(board.pings) >= 5)
+    board.failure = None
+    await until(lambda: "again" in caplog.text)
+    board.failure = OSError("gone")
+    await until(lambda: "OSError: gone" in caplog.text)
+    await announcing.stop()
+    messages = [record.message for record in caplog.records]
+    assert [message.partition(" to Board")[0] for message in messages] == [
+        "the service cannot be announced",
+        "the service is announced",
+        "the service cannot be announced",
+    ]
+    assert "secret" not in caplog.text
+
+
+async def test_a_strategy_that_hangs_holds_up_no_other() -> None:
+    class Hanging(Board):
+        async def ping(self, name: str, location: str, **kwargs: object) -> None:
+            await asyncio.Event().wait()
+
+    board = Board()
+    announcing = announcer(Hanging(), board)
+    announcing.start()
+    await until(lambda: len(board.pings) >= 3)
+    await announcing.stop()
+
+
+async def test_where_others_are_on_other_machines_loopback_is_not_announced(caplog: pytest.LogCaptureFixture) -> None:
+    board = Board(is_local=False)
+    announcing = announcer(board, urls=(NEAR, FAR, "sqlite:///bus.db#orders", "memory://bus#orders"))
+    announcing.start()
+    await until(lambda: len(board.pings) >= 2)
+    await announcing.stop()
+    assert set(board.pings) == {("orders", FAR)}
+    assert board.withdrawn == [("orders", FAR)]
+    assert not caplog.records
+
+
+async def test_a_service_with_no_address_for_others_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    board = Board(is_local=False)
+    announcing = announcer(board)
+    announcing.start()
+    await until(lambda: "set accessible_at" in caplog.text)
+    await announcing.stop()
+    assert board.pings == []
+
+
+async def test_who_cannot_be_signed_off_is_no_error() -> None:
+    class Stubborn(Board):
+        async def withdraw(self, name: str, location: str) -> None:
+            raise OSError("gone")
+
+    announcing = announcer(Stubborn())
+    announcing.start()
+    await announcing.stop()
