@@ -141,8 +141,8 @@ class _Writer:
             self._messages[key] = {}
             self.channels[key] = {"address": address, "messages": self._messages[key]}
             if self.namespace is not None:
-                exchange = {"name": f"{self.namespace}.events", "type": "topic", "durable": True, "autoDelete": False}
-                binding = {"is": "routingKey", "exchange": exchange, "bindingVersion": "0.3.0"}
+                exchange: JsonValue = {"name": f"{self.namespace}.events", "type": "topic", "durable": True, "autoDelete": False}
+                binding: JsonValue = {"is": "routingKey", "exchange": exchange, "bindingVersion": "0.3.0"}
                 self.channels[key]["bindings"] = {"amqp": binding}
         name = _unused(name, self._messages[key])
         self._messages[key][name] = {

@@ -13,6 +13,9 @@ from gemstone_events.rpc.answering import make_answer
 from gemstone_events.rpc.authentication.caller import Authentication
 from gemstone_events.rpc.authentication.failed_attempts import FailedAttempts
 from gemstone_events.rpc.call_context import CallContext
+from gemstone_events.rpc.description.discover import SelfDescription
+from gemstone_events.rpc.description.http_documents import ASYNCAPI_PATH, OPENRPC_PATH
+from gemstone_events.rpc.description.openrpc import info_of
 from gemstone_events.rpc.dispatcher import Dispatcher, DispatchLimits
 from gemstone_events.rpc.health import HealthChecks, HealthReport
 from gemstone_events.rpc.http_application import HttpLimits, RpcApplication, WebPages, make_application
@@ -23,6 +26,7 @@ from gemstone_events.rpc.request_handler import RpcHandler
 from gemstone_events.settings import Settings
 from gemstone_events.statistics import Statistics
 from gemstone_events.store.port import EventStore
+from gemstone_events.strict_json import JsonValue
 
 
 class RunInUnit(Protocol):
@@ -56,6 +60,7 @@ class Exposure:
         run_in_unit: runs a method.
         authenticate: asked who calls a private method, with the request's handler.
         store: returns the service's store, which keeps answers for repeated calls; None while it does not run.
+        urls: returns the service's URLs, for its description.
 
     Raises:
         ServiceConfigurationError: a method is declared wrongly, or two have one name.
@@ -70,6 +75,7 @@ class Exposure:
         run_in_unit: RunInUnit,
         authenticate: Callable[[RpcHandler], object],
         store: Callable[[], EventStore | None],
+        urls: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._settings = settings
         self._plugins = plugins
@@ -90,6 +96,9 @@ class Exposure:
                 schema=options.schema,
                 idempotent=options.idempotent,
                 scopes=options.scopes,
+                raises=options.raises,
+                tags=options.tags,
+                deprecated=options.deprecated,
             )
             for container in containers
             for name, function, options in declared_methods(container)
@@ -99,8 +108,10 @@ class Exposure:
         if settings.use_statistics:
             methods.append(Method("statistics", self._statistics.report, private=everything))
         self.methods = methods
+        info = info_of(settings, settings.service_name, settings.version)
+        self.self_description = SelfDescription(methods, info, urls)
         self.dispatcher = Dispatcher(
-            MethodTable(methods),
+            MethodTable([*methods, self.self_description.method]),
             invoke=self._invoke,
             authorize=self.authentication.authorize,
             require_authentication=settings.require_authentication,
@@ -112,12 +123,15 @@ class Exposure:
         self.answer = make_answer(self.dispatcher, self.authentication)
         self._answered_once = AnsweredOnce(store, self.dispatcher.limits.response_bytes)
 
-    def application(self, microservice: object, ready: Callable[[], HealthReport]) -> RpcApplication:
+    def application(
+        self, microservice: object, ready: Callable[[], HealthReport], events: Callable[[], Mapping[str, JsonValue]]
+    ) -> RpcApplication:
         """Return the Tornado application: JSON-RPC, health, the author's pages and static files.
 
         Args:
             microservice: what the author's handlers find as ``self.microservice``.
             ready: answers ``GET /health/ready``.
+            events: returns the AsyncAPI document.
         """
         settings = self._settings
         return make_application(
@@ -135,6 +149,10 @@ class Exposure:
             ),
             health=HealthChecks(ready=ready),
             authentication=self.authentication,
+            documents={
+                OPENRPC_PATH: lambda is_known: self.self_description.document(with_private=is_known),
+                ASYNCAPI_PATH: lambda is_known: events(),
+            },
         )
 
     async def _invoke(

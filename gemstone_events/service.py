@@ -25,6 +25,7 @@ from gemstone_events.errors import (
     ServiceNotRunningError,
 )
 from gemstone_events.event import new_id
+from gemstone_events.event_description import EmittedNames, EventDescription, asyncapi_document
 from gemstone_events.execution import Threads
 from gemstone_events.exposure import Exposure
 from gemstone_events.handlers import EventHandler, declared_handlers, declared_methods
@@ -35,6 +36,7 @@ from gemstone_events.names import check_pattern
 from gemstone_events.periodic import run_periodically
 from gemstone_events.planning import plan_subscriptions
 from gemstone_events.plugins import BasePlugin
+from gemstone_events.rpc.description.openrpc import info_of
 from gemstone_events.rpc.health import HealthReport
 from gemstone_events.rpc.http_application import RpcApplication
 from gemstone_events.rpc.http_guard import is_loopback
@@ -82,8 +84,10 @@ class MicroService(Settings, Container):
         self._pending: set[asyncio.Task[None]] = set()
         self._parts = AsyncExitStack()
         self._stop_requested = asyncio.Event()
-        schemas = {check_pattern(pattern): instance(schema) for pattern, schema in self.event_schemas.items()}
-        self._emitter = Emitter(self.service_name, schemas, self.max_body)
+        self._event_schemas = {check_pattern(pattern): instance(each) for pattern, each in self.event_schemas.items()}
+        self._emitter = Emitter(self.service_name, self._event_schemas, self.max_body)
+        self._emitted = EmittedNames()
+        self._event_description = EventDescription(self._describe_events, self._emitted, self._transport_addresses)
         for plugin in self.plugins:
             self.register_plugin(plugin)
         for module in self.modules:
@@ -183,7 +187,7 @@ class MicroService(Settings, Container):
     async def _begin(self) -> None:
         plans = self.check_declarations()
         exposure = self._expose()
-        application = None if self.port is None else exposure.application(self, self._readiness)
+        application = None if self.port is None else exposure.application(self, self._readiness, self.asyncapi_document)
         serving = Serving(self._make_servers())
         logger = self.get_logger()
         store = make_store(self.store_url) if isinstance(self.store_url, str) else self.store_url
@@ -280,6 +284,7 @@ class MicroService(Settings, Container):
         event, message = self._emitter.prepare(
             event_name, event_body, broadcast=broadcast, unit=unit, event_id=event_id, partition_key=partition_key
         )
+        self._emitted.add(event_name)
         if unit is not None:
             unit.emit(message)
             return Emission(event)
@@ -340,9 +345,7 @@ class MicroService(Settings, Container):
             "urls": self.urls,
             "max_parallel_blocking_tasks": self.max_parallel_blocking_tasks,
             "methods": {method.name: method.doc for method in self._expose().methods},
-            "event_transports": [transport.address for transport in self._messaging.transports]
-            if self._messaging
-            else [],
+            "event_transports": self._transport_addresses(),
             "events_handled": sorted({handler.options.pattern for handler in self._declared_handlers}),
         }
 
@@ -395,7 +398,13 @@ class MicroService(Settings, Container):
         if self.port is not None and not is_loopback(self.host) and is_open:
             raise ServiceConfigurationError(
                 f"{self.service_name!r} would listen on {self.host} without authentication: override "
-                "authenticate_request or api_token_is_valid, or set allow_unauthenticated if all its methods may be called by anybody"
+                "authenticate_request or api_token_is_valid, or set allow_unauthenticated if all its methods may be "
+                "called by anybody"
+            )
+        if self.require_authentication and not self._authenticates:
+            raise ServiceConfigurationError(
+                f"nobody could call {self.service_name!r}: require_authentication is set, so override "
+                "authenticate_request or api_token_is_valid"
             )
         return plan_subscriptions(self._declared_handlers, self.service_name, self.instance_id)
 
@@ -404,7 +413,15 @@ class MicroService(Settings, Container):
 
         It can be tested without ``start``; what a method emits needs the service to run.
         """
-        return self._expose().application(self, self._readiness)
+        return self._expose().application(self, self._readiness, self.asyncapi_document)
+
+    def openrpc_document(self, *, with_private: bool = True) -> dict[str, JsonValue]:
+        """Return the OpenRPC document of the service's methods, with private ones or without."""
+        return self._expose().self_description.document(with_private=with_private)
+
+    def asyncapi_document(self) -> dict[str, JsonValue]:
+        """Return the AsyncAPI document of the events that the service handles, and of those it is known to emit."""
+        return self._event_description.document()
 
     async def wait_stopped(self) -> None:
         """Return when ``stop`` was called."""
@@ -430,7 +447,21 @@ class MicroService(Settings, Container):
             self._run_in_unit,
             self.authenticate_request,
             lambda: self._messaging.store if self._messaging else None,
+            lambda: self.urls,
         )
+
+    def _describe_events(self, emitted: Sequence[str], servers: Sequence[str]) -> dict[str, JsonValue]:
+        return asyncapi_document(
+            info_of(self, self.service_name, self.version),
+            self._declared_handlers,
+            self._event_schemas,
+            emitted=emitted,
+            servers=servers,
+            namespace=self.namespace,
+        )
+
+    def _transport_addresses(self) -> list[str]:
+        return [transport.address for transport in self._messaging.transports] if self._messaging else []
 
     def _warn_of_unreachable_methods(self, logger: logging.Logger) -> None:
         if self._authenticates:

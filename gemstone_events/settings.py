@@ -32,6 +32,7 @@ class Settings:
 
     Attributes:
         name: required; the group of the service's handlers and the source of its events.
+        version: the version of what the service offers, for its descriptions.
         host: the address that HTTP listens on.
         port: the port of HTTP; 0 for any free one, None for no HTTP.
         endpoint: the path of JSON-RPC.
@@ -76,6 +77,7 @@ class Settings:
     """
 
     name: str | None = None
+    version: str = "0.0.0"
     host: str = "127.0.0.1"
     port: int | None = 8000
     endpoint: str = "/api"

@@ -5,10 +5,11 @@ All that can be refused is refused from the headers, before a byte of the body i
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 from tornado.http1connection import HTTP1Connection
@@ -18,6 +19,7 @@ from tornado.web import Application, RequestHandler, StaticFileHandler
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.authentication.caller import Authentication
+from gemstone_events.rpc.description.http_documents import DocumentOf, document_rules
 from gemstone_events.rpc.dispatcher import Dispatcher
 from gemstone_events.rpc.health import ALWAYS_HEALTHY, LIVE_PATH, READY_PATH, HealthChecks, HealthHandler
 from gemstone_events.rpc.http_endpoint import Endpoint, EndpointDelegate
@@ -26,6 +28,7 @@ from gemstone_events.rpc.http_handlers import GemstoneCustomHandler
 from gemstone_events.rpc.http_refusal import LingeringConnections, Refusal, RefusalDelegate
 from gemstone_events.rpc.in_flight import InFlight
 
+_NO_DOCUMENTS: Mapping[str, DocumentOf] = MappingProxyType({})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _STOPPING = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the service is stopping", {"Retry-After": "1"})
@@ -87,19 +90,21 @@ def make_application(
     pages: WebPages = WebPages(),
     health: HealthChecks = ALWAYS_HEALTHY,
     authentication: Authentication | None = None,
+    documents: Mapping[str, DocumentOf] = _NO_DOCUMENTS,
 ) -> "RpcApplication":
     """Return a Tornado application that serves ``dispatcher`` at ``endpoint``; give it to ``HttpServer``.
 
     ``authentication`` finds out who calls, for ``current_user`` of the endpoint's handlers; by default nobody is known.
-    The same one's ``authorize`` belongs to the dispatcher.
-    The endpoint and the health checks come before whatever ``pages`` may match.
+    The same one's ``authorize`` belongs to the dispatcher. ``documents`` are served at their paths.
+    The endpoint, the documents and the health checks come before whatever ``pages`` may match.
 
     Raises:
         ServiceConfigurationError: the endpoint, a handler or a directory cannot be used.
     """
     if not endpoint.startswith("/") or endpoint in (LIVE_PATH, READY_PATH):
         raise ServiceConfigurationError(f"endpoint {endpoint!r} has to begin with '/' and be no health check's path")
-    return RpcApplication(dispatcher, guard, endpoint, limits, pages, health, authentication or Authentication())
+    authentication = authentication or Authentication()
+    return RpcApplication(dispatcher, guard, endpoint, limits, pages, health, authentication, documents)
 
 
 class RpcApplication(Application):
@@ -120,8 +125,10 @@ class RpcApplication(Application):
         pages: WebPages,
         health: HealthChecks,
         authentication: Authentication,
+        documents: Mapping[str, DocumentOf],
     ) -> None:
-        rules = [*_health_rules(health), *_static_rules(pages), *_extra_rules(pages)]
+        described = document_rules(documents, dispatcher, authentication)
+        rules = [*_health_rules(health), *described, *_static_rules(pages), *_extra_rules(pages)]
         super().__init__(rules, template_path=None if pages.template_dir is None else str(pages.template_dir))
         self.in_flight = InFlight()
         self.lingering = LingeringConnections()

@@ -26,7 +26,7 @@ from gemstone_events.rpc.call_errors import (
 )
 from gemstone_events.rpc.call_scope import CallScope, call_scope
 from gemstone_events.rpc.client.caller import Caller
-from gemstone_events.rpc.client.requests import MethodCall, Notification, Request
+from gemstone_events.rpc.client.requests import MethodCall, Notification, Request, check_headers
 from gemstone_events.rpc.errors import RpcError
 from gemstone_events.rpc.protocol import Params
 from gemstone_events.rpc.wire import ClientSettings
@@ -93,7 +93,7 @@ def call(
       gemstone call amqp://localhost#billing billing.balance customer=Ada
     """
     request = _request(method, parameters, notify)
-    sent = dict(_header(text) for text in headers)
+    sent = dict(read_header(text) for text in headers)
     if "://" in target:
         if broker is not None or registry is not None:
             raise click.UsageError(
@@ -103,7 +103,7 @@ def call(
     else:
         directory = choose_directory(broker, registry, token_file, allow, namespace, os.environ)
         work = _call_name(directory, target, request, sent, timeout)
-    return _show(asyncio.run(_outcome(work)), notify=notify, as_json=as_json)
+    return show(asyncio.run(_outcome(work)), notify=notify, as_json=as_json)
 
 
 @click.command("call_raw", cls=Command)
@@ -133,11 +133,11 @@ def call_raw(
       gemstone call_raw http://127.0.0.1:8001/api add 2 40
     """
     request = _request(method, parameters, notify)
-    work = _call_url(url, None, request, dict(_header(text) for text in headers), timeout)
+    work = _call_url(url, None, request, dict(read_header(text) for text in headers), timeout)
     started = time.perf_counter()
     outcome = asyncio.run(_outcome(work))
     print(f"the call took {time.perf_counter() - started:.5f} seconds", file=sys.stderr)
-    return _show(outcome, notify=notify, as_json=as_json)
+    return show(outcome, notify=notify, as_json=as_json)
 
 
 async def _call_name(
@@ -193,7 +193,12 @@ async def _outcome(work: Awaitable[JsonValue]) -> Outcome:
         raise Failure(f"{error}; it may have been carried out") from error
 
 
-def _show(outcome: Outcome, *, notify: bool, as_json: bool) -> int:
+def show(outcome: Outcome, *, notify: bool, as_json: bool) -> int:
+    """Print what came of a call, and return the exit status.
+
+    Raises:
+        Failure: the service answered with an error, and it is to be shown to people.
+    """
     if isinstance(outcome, CalledServiceError):
         if not as_json:
             data = "" if outcome.data is None else f"\n{pretty(outcome.data)}"
@@ -211,11 +216,19 @@ def _show(outcome: Outcome, *, notify: bool, as_json: bool) -> int:
 
 
 def _request(method: str, parameters: Sequence[str], notify: bool) -> Request:
-    params = _params(parameters)
-    return Notification(method, params) if notify else MethodCall(method, params)
+    params = read_params(parameters)
+    try:
+        return Notification(method, params) if notify else MethodCall(method, params)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
-def _params(texts: Sequence[str]) -> Params:
+def read_params(texts: Sequence[str]) -> Params:
+    """Return a call's parameters.
+
+    Raises:
+        click.UsageError: some have names, and some have not.
+    """
     if texts and is_pair(texts[0]):
         return read_pairs(texts)
     named = next((text for text in texts if is_pair(text)), None)
@@ -224,8 +237,17 @@ def _params(texts: Sequence[str]) -> Params:
     return [read_value(text) for text in texts]
 
 
-def _header(text: str) -> tuple[str, str]:
+def read_header(text: str) -> tuple[str, str]:
+    """Return the name and value of a header.
+
+    Raises:
+        click.UsageError: it is not KEY:VALUE.
+    """
     name, colon, value = text.partition(":")
-    if not colon or not name.strip() or not f"{name}{value}".isprintable():
+    try:
+        ((key, sent),) = check_headers({name.strip(): value.strip()}).items()
+    except ValueError:
+        colon = ""
+    if not colon:
         raise click.UsageError("--header takes KEY:VALUE, for example --header 'Authorization: Bearer ...'")
-    return name.strip(), value.strip()
+    return key, sent

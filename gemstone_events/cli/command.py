@@ -28,7 +28,8 @@ class Command(click.RichCommand):
             setup_logging("debug")
         else:
             # Whatever goes wrong is said in the error; without a handler, logging would print its warnings as well.
-            logging.getLogger("gemstone_events").addHandler(logging.NullHandler())
+            for library in ("gemstone_events", "aio_pika", "aiormq"):
+                logging.getLogger(library).addHandler(logging.NullHandler())
         try:
             return super().invoke(ctx)
         except GemstoneError as error:

@@ -39,7 +39,7 @@ def service(
         raise ServiceConfigurationError(f"scopes is a list: write scopes=[{scopes!r}]")
 
     def declare(cls: Class) -> Class:
-        descriptor = ServiceDescriptor(
+        descriptor: ServiceDescriptor[object] = ServiceDescriptor(
             None, cls, name=name, description=description, private=private, scopes=scopes
         )
         setattr(cls, DESCRIPTOR, descriptor)
@@ -48,9 +48,7 @@ def service(
     return declare
 
 
-def component(
-    name: str = "", description: str = "", services: Sequence[type] = ()
-) -> Callable[[Class], Class]:
+def component(name: str = "", description: str = "", services: Sequence[type] = ()) -> Callable[[Class], Class]:
     """Declare a class to be the interface of a component, which bundles services.
 
     Args:

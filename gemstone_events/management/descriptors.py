@@ -187,7 +187,9 @@ def component_descriptor(cls: type) -> ComponentDescriptor[object]:
     for base in cls.__mro__:
         if isinstance(found := own_descriptor(base), ComponentDescriptor):
             return found
-    raise ServiceConfigurationError(f"{_shown(cls)} is no component: decorate its interface with @component(services=[...])")
+    raise ServiceConfigurationError(
+        f"{_shown(cls)} is no component: decorate its interface with @component(services=[...])"
+    )
 
 
 def implemented_services(cls: type) -> list[ServiceDescriptor[object]]:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.strict_json import JsonValue
@@ -65,7 +65,7 @@ class Health:
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return it for people, as JSON."""
-        checks = [
+        checks: list[JsonValue] = [
             {"name": r.name, "status": r.status.name, "details": r.details, "duration": round(r.duration, 3)}
             for r in self.results
         ]
@@ -210,7 +210,7 @@ class _Check:
     async def _call(self, report: CheckReport) -> object:
         call = functools.partial(self._function, **({"result": report} if self._takes_report else {}))
         if inspect.iscoroutinefunction(self._function):
-            return await call()
+            return await cast(Awaitable[object], call())
         result = await _in_thread(call)
         return await result if isinstance(result, Awaitable) else result
 
@@ -230,9 +230,10 @@ async def _in_thread(call: Callable[[], object]) -> object:
     def run() -> None:
         try:
             result = call()
-        except BaseException as error:
-            failure = RuntimeError("it raised StopIteration") if isinstance(error, StopIteration) else error
-            settle(functools.partial(done.set_exception, failure))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is raised again where it is waited for
+            if isinstance(error, StopIteration | SystemExit):  # no future carries the one, and the other ends the loop
+                error = RuntimeError(f"it raised {type(error).__name__}")
+            settle(functools.partial(done.set_exception, error))
         else:
             settle(functools.partial(done.set_result, result))
 

@@ -35,7 +35,9 @@ class Implementations:
         """
         kind = type(instance)
         if not is_implementation(kind):
-            raise ServiceConfigurationError(f"{kind.__qualname__} is no implementation: decorate it with @implementation()")
+            raise ServiceConfigurationError(
+                f"{kind.__qualname__} is no implementation: decorate it with @implementation()"
+            )
         if isinstance(instance, Component):
             descriptor = component_descriptor(kind)
             self._take(self._components, descriptor, instance)
@@ -74,11 +76,11 @@ class Implementations:
         unique = {id(each): each for each in (*self._components.values(), *self._services.values())}
         return list(unique.values())
 
-    def methods(self) -> Iterator[Method]:
+    def methods(self, *, private: bool) -> Iterator[Method]:
         """Yield the methods of all services that belong to a component here, as JSON-RPC exposes them."""
         for component in self._components:
             for service in component.services:
-                yield from _methods(service, self._services[service])
+                yield from _methods(service, self._services[service], private=private)
 
     def _take(self, table: dict[K, V], descriptor: K, instance: V) -> None:
         first = table.setdefault(descriptor, instance)
@@ -88,13 +90,13 @@ class Implementations:
             )
 
 
-def _methods(service: ServiceDescriptor[object], instance: object) -> Iterator[Method]:
+def _methods(service: ServiceDescriptor[object], instance: object, *, private: bool) -> Iterator[Method]:
     for method in service.methods.values():
         function: Callable[..., object] = getattr(instance, method.name)
         yield Method(
             method.wire_name,
             function,
-            private=service.private,
+            private=private or service.private,
             scopes=service.scopes,
             idempotent=method.is_idempotent,
             doc=method.doc or inspect.getdoc(function),

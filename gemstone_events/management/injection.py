@@ -89,7 +89,9 @@ def inject(owner: object, services: Services) -> None:
     for name, value in _members(type(owner)):
         if isinstance(value, ServiceInstanceProvider):
             if not hasattr(owner, "__dict__"):
-                raise ServiceConfigurationError(f"{type(owner).__qualname__} has __slots__, where {name} finds no place")
+                raise ServiceConfigurationError(
+                    f"{type(owner).__qualname__} has __slots__, where {name} finds no place"
+                )
             vars(owner)[name] = value.create(services)
         elif isinstance(preferred := getattr(value, _INJECTED, None), str):
             bound = getattr(owner, name)

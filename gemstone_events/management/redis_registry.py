@@ -149,7 +149,7 @@ class RedisComponentRegistry(PollingRegistry):
         for each in reversed(news or ()):
             try:
                 await each.aclose()
-            except (RedisError, OSError):
+            except (RedisError, OSError, RuntimeError):  # its loop may have ended
                 _logger.debug("a connection to Redis did not close well", exc_info=True)
 
     def _key(self, component: str) -> str:
@@ -171,9 +171,13 @@ async def _now(redis: Redis) -> float:
     return float(seconds) + float(microseconds) / 1e6
 
 
-def _read(member: bytes | str) -> ChannelAddress | None:
+def _read(member: object) -> ChannelAddress | None:
     try:
-        channel, uri, _ = json.loads(member)
-    except (ValueError, TypeError):
-        return None  # somebody else's entry
-    return ChannelAddress(channel, uri) if isinstance(channel, str) and isinstance(uri, str) else None
+        found = json.loads(member) if isinstance(member, str | bytes) else None
+    except ValueError:
+        return None
+    match found:
+        case [str(channel), str(uri), str()]:
+            return ChannelAddress(channel, uri)
+        case _:
+            return None  # somebody else's entry

@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.management.addresses import ChannelAddress, ChannelInstances, by_channel
-from gemstone_events.management.channels import Channel
+from gemstone_events.management.channel import Channel
 from gemstone_events.management.descriptors import ComponentDescriptor
 from gemstone_events.management.health import HealthStatus
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
@@ -60,6 +60,7 @@ class ComponentRegistry(ABC):
 
     async def close(self) -> None:
         """Let go of what was opened. Twice is harmless."""
+        return
 
     def _watched(self) -> set[str]:
         return {channel.component for channel in self._channels}

@@ -15,9 +15,11 @@ class URLSelector(ABC):
 
     def begin(self, url: str) -> None:
         """Take notice that a call to ``url`` begins."""
+        return
 
     def end(self, url: str) -> None:
         """Take notice that a call to ``url`` has ended, one way or another."""
+        return
 
 
 class FirstURLSelector(URLSelector):

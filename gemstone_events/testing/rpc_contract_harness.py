@@ -26,6 +26,8 @@ DEADLINE = 30.0
 """Seconds that a scenario waits for something that must happen. It is no measure of speed."""
 SOON = 0.3
 """Seconds of the deadlines that scenarios let pass."""
+DEFAULT_LIMITS = DispatchLimits()
+"""The limits of a dispatcher as they are where nobody says otherwise."""
 SECRET = "Bearer let-me-in"
 """The ``authorization`` that may call private methods."""
 
@@ -150,7 +152,7 @@ class Instance:
         result = method.function(*args, **kwargs)
         return await cast(Awaitable[object], result) if isawaitable(result) else result
 
-    def _authorize(self, method: Method, context: CallContext) -> bool:
+    def _authorize(self, method: Method | None, context: CallContext) -> bool:
         return context.headers.get("authorization") == SECRET
 
     def _methods(self) -> dict[str, Callable[..., object]]:
@@ -213,9 +215,9 @@ class Callers:
             self._client = self.make_client()
         return self._client
 
-    def make_client(self, settings: ClientSettings = ClientSettings()) -> ClientWire:
+    def make_client(self, settings: ClientSettings | None = None) -> ClientWire:
         """Return a client. It is closed in the end."""
-        client = self._make_client(replace(settings, namespace=self._namespace))
+        client = self._make_client(replace(settings or ClientSettings(), namespace=self._namespace))
         self._clients.append(client)
         return client
 
@@ -223,7 +225,7 @@ class Callers:
         self,
         service: str = "orders",
         *,
-        limits: DispatchLimits = DispatchLimits(),
+        limits: DispatchLimits = DEFAULT_LIMITS,
         concurrency: int = 256,
         body_bytes: int = 2 * 1024 * 1024,
     ) -> Instance:
@@ -243,7 +245,7 @@ class Callers:
         self,
         service: str = "orders",
         *,
-        limits: DispatchLimits = DispatchLimits(),
+        limits: DispatchLimits = DEFAULT_LIMITS,
         concurrency: int = 256,
         body_bytes: int = 2 * 1024 * 1024,
     ) -> Instance:

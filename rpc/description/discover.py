@@ -1,38 +1,28 @@
 """``rpc.discover``: a service describes itself on every wire (OpenRPC 1.3, "Service Discovery Method")."""
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from inspect import isawaitable
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Sequence
 
 from gemstone_events.rpc.description.openrpc import ServiceInfo, openrpc_document
 from gemstone_events.rpc.methods import Method
+from gemstone_events.rpc.request_handler import RpcHandler
 from gemstone_events.strict_json import JsonValue
 
 DISCOVER = "rpc.discover"
 
-IsTrusted: TypeAlias = "Callable[[object], object | Awaitable[object]]"
-"""Takes the request's handler; true, awaited or not, for callers who may know of private methods."""
-
 _logger = logging.getLogger("gemstone_events.rpc")
-
-
-def nobody(handler: object) -> bool:
-    """Trust nobody: the default of ``SelfDescription``."""
-    return False
 
 
 class SelfDescription:
     """The OpenRPC document of one service. It is made when it is first asked for, and kept.
 
-    There are two of it: private methods are described only to callers who may call them, so that nobody without leave
-    learns their signatures.
+    There are two of it: private methods are described only to callers that the service knows, so that strangers learn
+    nothing of their signatures.
 
     Args:
         methods: what the service exposes.
         info: what it is.
         servers: returns its URLs, without credentials; the document is made anew when they have changed.
-        is_trusted: tells who sees private methods. What it raises counts as no.
     """
 
     def __init__(
@@ -40,12 +30,10 @@ class SelfDescription:
         methods: Iterable[Method],
         info: ServiceInfo,
         servers: Callable[[], Sequence[str]] = tuple,
-        is_trusted: IsTrusted = nobody,
     ) -> None:
         self._methods = list(methods)
         self._info = info
         self._servers = servers
-        self._is_trusted = is_trusted
         self._made: dict[bool, tuple[Sequence[str], dict[str, JsonValue]]] = {}
 
     @property
@@ -66,12 +54,13 @@ class SelfDescription:
         """Return the service's OpenRPC document."""
         if not any(method.private for method in self._methods):
             return self.document(with_private=False)
-        return self.document(with_private=await self._trusts(handler))
+        return self.document(with_private=await is_known(handler))
 
-    async def _trusts(self, handler: object) -> bool:
-        try:
-            leave = self._is_trusted(handler)
-            return bool(await leave if isawaitable(leave) else leave)
-        except Exception as error:  # noqa: BLE001 - whoever cannot be let in may still know what is public
-            _logger.debug("a caller of rpc.discover is not trusted: %r", error)
-            return False
+
+async def is_known(handler: object) -> bool:
+    """Tell whether the service knows who sent a request; an error in finding out means no."""
+    try:
+        return isinstance(handler, RpcHandler) and bool(await handler.identify())
+    except Exception as error:  # noqa: BLE001 - of the author's authenticate_request; what is public, strangers may know
+        _logger.debug("nobody knows who asks for a description: %r", error)
+        return False

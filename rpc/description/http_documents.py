@@ -1,40 +1,60 @@
 """``GET /openrpc.json`` and ``GET /asyncapi.json``: what a service offers, for browsers and tools."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from inspect import isawaitable
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import TypeAlias
 
 from tornado.web import RequestHandler
 
 from gemstone_events import strict_json
+from gemstone_events.rpc.authentication.caller import Authentication, BodySender
+from gemstone_events.rpc.call_context import CallContext
+from gemstone_events.rpc.description.discover import is_known
+from gemstone_events.rpc.dispatcher import Dispatcher
+from gemstone_events.rpc.request_handler import WireHandler
 from gemstone_events.strict_json import JsonValue
 
 OPENRPC_PATH = "/openrpc.json"
 ASYNCAPI_PATH = "/asyncapi.json"
 
-DocumentOf: TypeAlias = "Callable[[RequestHandler], Mapping[str, JsonValue] | Awaitable[Mapping[str, JsonValue]]]"
-"""Returns the document that a request is answered with."""
+DocumentOf: TypeAlias = Callable[[bool], Mapping[str, JsonValue]]
+"""Returns a document; the argument tells whether the service knows who asks."""
 
 
 class DocumentHandler(RequestHandler):
-    """Answers with a document as JSON. Tornado adds an ``Etag``, so that asking again costs little."""
+    """Answers with a document as JSON; with 401 to strangers, where the service answers only callers that it knows.
 
-    def initialize(self, document: DocumentOf) -> None:
-        """Take what makes the document."""
+    Tornado adds an ``Etag``, so that asking again costs little.
+    """
+
+    def initialize(self, document: DocumentOf, dispatcher: Dispatcher, authentication: Authentication) -> None:
+        """Take what makes the document, and what finds out who asks."""
         self._document = document
+        self._dispatcher = dispatcher
+        self._authentication = authentication
 
     async def get(self) -> None:
-        """Answer with the document; with 500 and nothing of the reason where it cannot be made."""
-        found = self._document(self)
-        body = strict_json.dumps(await found if isawaitable(found) else found)
+        """Answer with the document."""
+        is_friend = await is_known(self._make_handler())
         self.set_header("Content-Type", "application/json")
-        self.set_header("Cache-Control", "no-cache")  # kept, but asked for again: it may differ from caller to caller
-        self.set_header("Vary", "Authorization, Cookie")
-        self.finish(body)
+        self.set_header("Cache-Control", "private, no-cache")  # it differs from caller to caller
+        if self._authentication.required and not is_friend:
+            self.set_status(HTTPStatus.UNAUTHORIZED)
+            self.set_header("WWW-Authenticate", self._authentication.challenge)
+            self.finish(strict_json.dumps({"error": "this service answers only callers that it knows"}))
+            return
+        self.finish(strict_json.dumps(self._document(is_friend)))
+
+    def _make_handler(self) -> WireHandler:
+        request = self.request
+        caller = BodySender(self._authentication, self._make_handler, b"")
+        context = CallContext("http", request.headers, request.remote_ip or "", caller=caller)
+        return WireHandler(self._dispatcher, context, request)
 
 
 def document_rules(
-    documents: Mapping[str, DocumentOf],
+    documents: Mapping[str, DocumentOf], dispatcher: Dispatcher, authentication: Authentication
 ) -> list[tuple[str, type[RequestHandler], dict[str, object]]]:
     """Return the rules of a Tornado application for documents by path."""
-    return [(path, DocumentHandler, {"document": document}) for path, document in documents.items()]
+    shared = {"dispatcher": dispatcher, "authentication": authentication}
+    return [(path, DocumentHandler, {"document": document, **shared}) for path, document in documents.items()]

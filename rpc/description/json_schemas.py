@@ -51,10 +51,12 @@ class JsonSchemas:
 
     def of_schema(self, schema: Schema) -> JsonSchema:
         """Return a reference to the component that a marshmallow schema becomes, or an array of it (``many``)."""
-        return cast(JsonSchema, self._converter.resolve_nested_schema(schema))
+        return cast(JsonSchema, self._converter.resolve_nested_schema(schema))  # type: ignore[no-untyped-call]
 
     def _name(self, schema: Any) -> str:
-        wanted = resolve_schema_cls(schema).__name__
+        kind = resolve_schema_cls(schema)
+        assert isinstance(kind, type)
+        wanted = kind.__name__
         wanted = wanted.removesuffix("Schema") or wanted
         name, number = wanted, 1
         while name in self._names:  # two classes of one name, or one class with different options
@@ -88,7 +90,7 @@ class _Converter(OpenAPIConverter):
         return _plain(found)
 
     def schema2jsonschema(self, schema: Any) -> JsonSchema:
-        found = _plain(super().schema2jsonschema(schema))
+        found = _plain(super().schema2jsonschema(schema))  # type: ignore[no-untyped-call]
         made = resolve_schema_instance(schema)
         if (text := _own_doc(type(made))) and "description" not in found:
             found["description"] = text

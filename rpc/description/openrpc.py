@@ -112,8 +112,10 @@ class _Writer:
         }
         if further := [p for p in method.signature.parameters.values() if p.kind in _VARIADIC]:
             # OpenRPC has no word for "*args" and "**kwargs".
-            places = {inspect.Parameter.VAR_POSITIONAL: "by-position", inspect.Parameter.VAR_KEYWORD: "by-name"}
-            found["x-further-params"] = {places[p.kind]: self._schema_of(method, p.name) for p in further}
+            found["x-further-params"] = {
+                "by-position" if p.kind is p.VAR_POSITIONAL else "by-name": self._schema_of(method, p.name)
+                for p in further
+            }
         mandatory = ("name", "params", "result", "paramStructure")
         return {name: value for name, value in found.items() if name in mandatory or value}
 

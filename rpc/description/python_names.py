@@ -3,7 +3,7 @@
 import keyword
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gemstone_events.logs import printable
 
@@ -45,7 +45,7 @@ def class_name(text: str) -> str:
     return "".join(word[0].upper() + word[1:] for word in words) or "Service"
 
 
-def literal(value: str | int | float | bool | None) -> str:
+def literal(value: str | float | bool | None) -> str:
     """Return a value as Python writes it, text in double quotes where that is simple."""
     found = repr(value)
     if isinstance(value, str) and found.startswith("'") and '"' not in found:
@@ -78,7 +78,7 @@ def _quoted(line: str) -> str:
     return f"{shown[:-1]}'" if shown.endswith('"') else shown
 
 
-def call_lines(head: str, arguments: list[str], tail: str, indent: str) -> list[str]:
+def call_lines(head: str, arguments: Sequence[str], tail: str, indent: str) -> list[str]:
     """Return ``head(arguments)tail`` on one line, or one line per argument where that is too long."""
     line = f"{indent}{head}({', '.join(arguments)}){tail}"
     if len(line) <= LINE or not arguments:

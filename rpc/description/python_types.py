@@ -15,6 +15,7 @@ TYPE_NAMES = frozenset(
 
 _MAX_DEPTH = 32
 _MAX_RECORDS = 1000
+_MAX_HINT = 1000
 _SIMPLE = {"integer": "int", "number": "float", "boolean": "bool", "null": "None", "string": "str"}
 _FORMATS = {"date-time": "dt.datetime", "date": "dt.date", "time": "dt.time", "uuid": "UUID", "decimal": "Decimal"}
 
@@ -61,7 +62,8 @@ class PythonTypes:
         self.records: list[Record] = []
         self._references = references
         self._names = names
-        self._known: dict[int, Record] = {}
+        # By the identity of the schema, which is the document's own object.
+        self._hints: dict[int, str] = {}
 
     def hint(self, schema: JsonValue, wanted: str, depth: int = 0) -> str:
         """Return the type hint for a schema; ``wanted`` names the dataclass that an object without a name becomes.
@@ -75,10 +77,30 @@ class PythonTypes:
         if isinstance(reference, str):
             wanted = class_name(reference.rpartition("/")[2])
         plain = self._references.resolve(schema, wanted)
+        if id(plain) not in self._hints:
+            self._hints[id(plain)] = "Any"  # where something that is no object holds itself
+            hint = self._describe(plain, wanted, depth)
+            self._hints[id(plain)] = hint if len(hint) <= _MAX_HINT else "Any"
+        return self._hints[id(plain)]
+
+    def value(
+        self, name: str, key: str, schema: JsonValue, is_required: bool, wanted: str, text: str = "", depth: int = 0
+    ) -> Value:
+        """Return how a parameter or a member is declared."""
+        hint = self.hint(schema, wanted, depth)
+        if is_required:
+            return Value(name, key, hint, None, False, text)
+        plain = self._references.resolve(schema, wanted) if isinstance(schema, Mapping) else {}
+        default = plain.get("default")
+        if isinstance(default, bool | int | float | str) and hint != "Any" and _may_be(default, plain):
+            return Value(name, key, hint, literal(default), False, text)
+        return Value(name, key, _union([hint, "None"]), "None", True, text)
+
+    def _describe(self, plain: Members, wanted: str, depth: int) -> str:
         for keyword in ("anyOf", "oneOf"):
             choices = plain.get(keyword)
             if isinstance(choices, list):
-                return _union(self.hint(choice, wanted, depth + 1) for choice in choices)
+                return _union([self.hint(choice, wanted, depth + 1) for choice in choices])
         parts = plain.get("allOf")
         if isinstance(parts, list):
             return self.hint(parts[0], wanted, depth + 1) if len(parts) == 1 else "Any"
@@ -86,19 +108,8 @@ class PythonTypes:
             return _literals(values)
         kinds = plain.get("type")
         if isinstance(kinds, list):
-            return _union(self._plain(plain, kind, wanted, depth) for kind in kinds)
+            return _union([self._plain(plain, kind, wanted, depth) for kind in kinds])
         return self._plain(plain, kinds or ("object" if "properties" in plain else None), wanted, depth)
-
-    def value(self, name: str, key: str, schema: JsonValue, is_required: bool, wanted: str, text: str = "") -> Value:
-        """Return how a parameter or a member is declared."""
-        hint = self.hint(schema, wanted)
-        if is_required:
-            return Value(name, key, hint, None, False, text)
-        plain = self._references.resolve(schema, wanted) if isinstance(schema, Mapping) else {}
-        default = plain.get("default")
-        if default is not None and _may_be(default, hint):
-            return Value(name, key, hint, literal(default), False, text)
-        return Value(name, key, _union([hint, "None"]), "None", True, text)
 
     def _plain(self, schema: Members, kind: JsonValue, wanted: str, depth: int) -> str:
         if kind == "object":
@@ -116,18 +127,16 @@ class PythonTypes:
             others = schema.get("additionalProperties", True)
             values = "Any" if isinstance(others, bool) else self.hint(others, f"{wanted}Value", depth + 1)
             return f"dict[str, {values}]"
-        if id(schema) in self._known:
-            return self._known[id(schema)].name
         if len(self.records) >= _MAX_RECORDS:
             raise DescriptionError(f"the document describes more than {_MAX_RECORDS} kinds of objects")
         made = Record(self._names.take(class_name(wanted)), _text(schema.get("description")))
-        self._known[id(schema)] = made  # known before its members are looked at, for it may hold itself
+        self._hints[id(schema)] = made.name  # known before its members are looked at, for it may hold itself
         self.records.append(made)
         names, required = Names(TYPE_NAMES | {"Meta", "Schema"}), required_of(schema)
         for key, member in properties_of(schema).items():
             text = _text(member.get("description")) if isinstance(member, Mapping) else ""
             inner = f"{made.name}{class_name(key)}"
-            made.values.append(self.value(names.take(key), key, member, key in required, inner, text))
+            made.values.append(self.value(names.take(key), key, member, key in required, inner, text, depth + 1))
         return made.name
 
     def _array(self, schema: Members, wanted: str, depth: int) -> str:
@@ -155,16 +164,16 @@ def _literals(values: Sequence[JsonValue]) -> str:
     return f"Literal[{', '.join(dict.fromkeys(map(literal, fit)))}]"
 
 
-def _may_be(value: JsonValue, hint: str) -> bool:
-    """Tell whether a default can be written as the default of a hint."""
-    if hint.startswith("Literal["):
-        return isinstance(value, str | int | bool) and literal(value) in hint
-    kinds: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "bool": bool, "str": str}
-    return any(
-        isinstance(value, kinds[part]) and (isinstance(value, bool) == (part == "bool"))
-        for part in hint.split(" | ")
-        if part in kinds
-    )
+def _may_be(value: str | float | bool, schema: Members) -> bool:
+    """Tell whether a default can be written as Python's default: it is a plain value of a plain type."""
+    if (values := values_of(schema)) is not None:
+        return value in values
+    if "format" in schema or "x-unit" in schema:
+        return False
+    kinds = schema.get("type")
+    name = {bool: "boolean", int: "integer", float: "number", str: "string"}[type(value)]
+    listed = kinds if isinstance(kinds, list) else [kinds]
+    return name in listed or (name == "integer" and "number" in listed)
 
 
 def _text(value: JsonValue) -> str:

@@ -58,7 +58,7 @@ class SchemaComparison:
         Raises:
             DescriptionError: a reference leads nowhere, or a schema refers to itself without end.
         """
-        self._kept += (given, taken)  # what lives no more would leave its identity to something else
+        self._kept.extend((given, taken))  # what lives no more would leave its identity to something else
         takes = alternatives(taken, self.taken, path)
         if any(takes_all(choice.schema) for choice in takes):
             return

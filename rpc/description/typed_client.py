@@ -17,6 +17,7 @@ from gemstone_events.rpc.client.async_call import AsyncMethodCall
 from gemstone_events.rpc.client.remote_service import RemoteService
 from gemstone_events.rpc.client.requests import CallOptions
 from gemstone_events.rpc.client.results import Result
+from gemstone_events.rpc.protocol import Params
 from gemstone_events.rpc.strict_fields import AnyField
 from gemstone_events.rpc.typed_fields import field_for
 from gemstone_events.strict_json import JsonValue
@@ -82,13 +83,20 @@ class TypedClient:
     def with_options(self, **options: Unpack[CallOptions]) -> Self:
         """Return a client over the same connections whose calls have these options: timeout, idempotency key..."""
         made = copy.copy(self)
-        made._options = {**self._options, **options}
+        merged: CallOptions = {**self._options, **options}
+        made._options = merged
         made._is_lent = True
         return made
 
-    def _begin(self, method: TypedMethod[T], params: Sequence[object] | Mapping[str, object]) -> AsyncMethodCall[Result]:
-        options = {**CallOptions(idempotent=method.idempotent), **self._options}
-        sent = {name: to_json(value) for name, value in params.items()} if isinstance(params, Mapping) else to_json(params)
+    def _begin(
+        self, method: TypedMethod[T], params: Sequence[object] | Mapping[str, object]
+    ) -> AsyncMethodCall[Result]:
+        options: CallOptions = {"idempotent": method.idempotent, **self._options}
+        sent: Params
+        if isinstance(params, Mapping):
+            sent = {name: to_json(value) for name, value in params.items()}
+        else:
+            sent = [to_json(value) for value in params]
         return self._service.call_method_async(method.name, sent, **options)
 
 
@@ -132,7 +140,7 @@ class AsyncClient(TypedClient):
         return method.read((await self._begin(method, params)).result)
 
 
-def given(**params: object) -> dict[str, object]:
+def given(params: Mapping[str, object]) -> dict[str, object]:
     """Return the parameters that are not None: the service has its own defaults for the others."""
     return {name: value for name, value in params.items() if value is not None}
 
@@ -168,9 +176,8 @@ def to_json(value: object) -> JsonValue:
 
 
 def _members(record: Record) -> list[tuple[str, object]]:
-    assert dataclasses.is_dataclass(record)
-    found = []
-    for field in dataclasses.fields(record):
+    found: list[tuple[str, object]] = []
+    for field in dataclasses.fields(cast("Any", record)):
         value = getattr(record, field.name)
         if value is not None or field.default is dataclasses.MISSING:
             found.append((str(field.metadata.get("data_key", field.name)), value))

@@ -19,7 +19,7 @@ from gemstone_events.rpc.presence import Presence
 from gemstone_events.schemes import mask
 
 MAX_PATTERN = 200
-_MAX_DEAD = 10_000
+_MAX_REMEMBERED = 10_000
 _SHOWN = 3
 _MAX_SHOWN = 200
 
@@ -44,6 +44,7 @@ class Locator:
         allow: the other addresses that may be called.
         cache: remembers what was found.
         dead_for: seconds for which ``forget`` puts an address aside.
+        refresh_after: seconds after which what is remembered is looked up anew in the background, if it is asked for.
         clock: seconds that never go back.
     """
 
@@ -55,13 +56,16 @@ class Locator:
         allow: AllowList | None = None,
         cache: ServiceDiscoveryCache | None = None,
         dead_for: float = 5.0,
+        refresh_after: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._strategies = strategies
         self._brokers = brokers
         self._allow = allow or AllowList()
-        self._cache = cache or ServiceDiscoveryCache(30.0)
+        self._cache = cache if cache is not None else ServiceDiscoveryCache(60.0)
         self._dead_for = dead_for
+        self._refresh_after = refresh_after
+        self._asked: dict[str, float] = {}
         self._clock = clock
         self._dead: dict[str, float] = {}
         self._searches: dict[str, asyncio.Task[Sequence[str]]] = {}
@@ -83,7 +87,10 @@ class Locator:
                 "and service_registry_urls are empty"
             )
         urls = self._alive(self._cache.get_entry(pattern) or ())
-        if not urls:
+        if urls:
+            if self._clock() - self._asked.get(pattern, 0.0) > self._refresh_after:
+                self._begin_search(pattern)  # for those who ask later: nobody waits for what is known
+        else:
             found = await self._search(pattern)
             urls = self._alive(found)
             if not urls:
@@ -94,7 +101,7 @@ class Locator:
 
     def forget(self, url: str) -> None:
         """Put an address that could not be reached aside for some seconds: ``locate`` does not return it meanwhile."""
-        while len(self._dead) >= _MAX_DEAD:
+        while len(self._dead) >= _MAX_REMEMBERED:
             del self._dead[next(iter(self._dead))]
         self._dead[url] = self._clock() + self._dead_for
 
@@ -119,17 +126,23 @@ class Locator:
         await asyncio.gather(*searches, return_exceptions=True)
 
     async def _search(self, pattern: str) -> Sequence[str]:
-        # Whoever looks for the same at the same time waits for the same answer.
+        return await asyncio.shield(self._begin_search(pattern))
+
+    def _begin_search(self, pattern: str) -> asyncio.Task[Sequence[str]]:
+        """Return the search for a pattern: whoever looks for the same at the same time waits for the same answer."""
         search = self._searches.get(pattern)
         if search is None:
             # In a context of its own: it serves others, too, whose calls have other deadlines.
             search = asyncio.create_task(self._look_up(pattern), context=Context())
             self._searches[pattern] = search
             search.add_done_callback(lambda done: self._end_search(pattern, done))
-        return await asyncio.shield(search)
+        return search
 
     def _end_search(self, pattern: str, search: asyncio.Task[Sequence[str]]) -> None:
         del self._searches[pattern]
+        if len(self._asked) >= _MAX_REMEMBERED:
+            self._asked.clear()
+        self._asked[pattern] = self._clock()
         if not search.cancelled():
             search.exception()  # whoever asked may be gone
 
@@ -145,6 +158,8 @@ class Locator:
                 else:
                     urls[callable_url] = None
         if not urls:
+            if not failures:
+                self._cache.add_entry(pattern, ())
             reasons = [*failures, *refusals[:_SHOWN]]
             if refusals:
                 reasons.append("addresses are allowed by discovery_allow")

@@ -8,7 +8,7 @@ for that with a third of their time. This module takes two of aiormq's public at
 - ``channel.write_queue``, the queue from which the connection writes: ``Outbox`` gathers what is written meanwhile into
   one entry. It waits until the socket took the one before, so that what piles up can still be withdrawn.
 
-``tests/unit/test_rpc_amqp_channel.py`` fails when aiormq no longer works that way.
+``tests/integration/test_rpc_amqp.py`` fails when aiormq no longer works that way.
 """
 
 import asyncio

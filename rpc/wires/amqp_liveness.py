@@ -1,4 +1,4 @@
-"""Whether anybody serves a queue: it is durable and outlives its service."""
+"""Whether anybody serves a service: its queue is durable and outlives it."""
 
 import asyncio
 import contextlib
@@ -7,6 +7,7 @@ import aiormq
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
+from gemstone_events.rpc.wires.amqp_address import call_queue
 from gemstone_events.rpc.wires.amqp_connection import AmqpConnection, said
 
 FRESH = 1.0
@@ -16,43 +17,45 @@ ANSWER_TIMEOUT = 10.0
 
 
 class Liveness:
-    """Knows of which queues somebody was heard within the last second, and asks the broker for the others.
+    """Knows which services were heard of within the last second, and asks the broker for the others.
 
     Args:
         connection: on which to open a channel for the questions: one about a queue that is not there ends its channel.
+        namespace: that of the services.
     """
 
-    def __init__(self, connection: AmqpConnection) -> None:
+    def __init__(self, connection: AmqpConnection, namespace: str) -> None:
         self._connection = connection
+        self._namespace = namespace
         self._loop = asyncio.get_running_loop()
         self._heard: dict[str, float] = {}
         self._checks: dict[str, asyncio.Task[bool]] = {}
         self._channel: aiormq.Channel | None = None
         self._turn = asyncio.Lock()
 
-    def heard(self, queue: str) -> None:
-        """Somebody who serves the queue answered just now."""
-        self._heard[queue] = self._loop.time()
+    def heard(self, service: str) -> None:
+        """An instance of the service gave a sign of life just now."""
+        self._heard[service] = self._loop.time()
 
-    def is_fresh(self, queue: str) -> bool:
+    def is_fresh(self, service: str) -> bool:
         """Tell whether there was a sign of life within the last second."""
-        heard = self._heard.get(queue)
+        heard = self._heard.get(service)
         return heard is not None and self._loop.time() - heard < FRESH
 
-    async def check(self, queue: str, timeout: float) -> bool:
-        """Ask the broker whether a queue has a consumer; whoever asks meanwhile shares the answer.
+    async def check(self, service: str, timeout: float) -> bool:
+        """Ask the broker whether a service's queue has a consumer; whoever asks meanwhile shares the answer.
 
         Raises:
             ServiceUnreachableError: the broker gives no answer within ``timeout`` seconds.
         """
-        check = self._checks.get(queue)
+        check = self._checks.get(service)
         if check is None:
-            check = self._checks[queue] = self._loop.create_task(self._ask(queue))
-            check.add_done_callback(lambda done: self._checked(queue, done))
+            check = self._checks[service] = self._loop.create_task(self._ask(service))
+            check.add_done_callback(lambda done: self._checked(service, done))
         # Not shield: where the connection is lost, the check is cancelled, and the caller is not.
         await asyncio.wait([check], timeout=timeout)
         if not check.done() or check.cancelled():
-            raise ServiceUnreachableError(f"the broker was asked about {queue!r} and did not answer in time")
+            raise ServiceUnreachableError(f"the broker was asked about {service!r} and did not answer in time")
         return check.result()
 
     async def has_exchange(self, exchange: str) -> bool:
@@ -77,7 +80,8 @@ class Liveness:
             check.cancel()
         await asyncio.gather(*checks, return_exceptions=True)
 
-    async def _ask(self, queue: str) -> bool:
+    async def _ask(self, service: str) -> bool:
+        queue = call_queue(self._namespace, service)
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT), self._turn:
                 answer = await (await self._open()).queue_declare(queue, passive=True)
@@ -92,13 +96,13 @@ class Liveness:
             self._channel = await self._connection.channel(confirms=False)
         return self._channel
 
-    def _checked(self, queue: str, check: asyncio.Task[bool]) -> None:
-        del self._checks[queue]
+    def _checked(self, service: str, check: asyncio.Task[bool]) -> None:
+        del self._checks[service]
         with contextlib.suppress(asyncio.CancelledError, ServiceUnreachableError):
             if check.result():
-                self.heard(queue)
+                self.heard(service)
             else:
-                self._heard.pop(queue, None)
+                self._heard.pop(service, None)
 
 
 def _silent(what: str, error: Exception) -> ServiceUnreachableError:

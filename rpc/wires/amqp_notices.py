@@ -1,10 +1,11 @@
 """Notifications on their way: nothing comes back but the broker's confirm."""
 
+from collections.abc import Callable
 from functools import partial
 from itertools import takewhile
 
 from gemstone_events.rpc.call_errors import ServiceNotFoundError, ServiceUnreachableError
-from gemstone_events.rpc.wires.amqp_channel import MessageChannel, Properties, Received, Write
+from gemstone_events.rpc.wires.amqp_channel import MessageChannel, Properties, Received
 from gemstone_events.rpc.wires.amqp_connection import AmqpConnection
 from gemstone_events.rpc.wires.amqp_pending import PendingCall, PendingCalls
 
@@ -17,22 +18,25 @@ class NoticeChannel:
 
     Args:
         pending: where the notifications are kept until they are confirmed.
+
+    Attributes:
+        channel: where they go; there after ``open``.
     """
+
+    channel: MessageChannel
 
     def __init__(self, pending: PendingCalls) -> None:
         self._pending = pending
         self._unconfirmed: dict[int, str] = {}
         self._published = 0
-        self._channel: MessageChannel
 
-    async def open(self, connection: AmqpConnection) -> MessageChannel:
+    async def open(self, connection: AmqpConnection) -> None:
         """Open the channel. Whatever aiormq raises comes through."""
-        self._channel = MessageChannel(await connection.channel(confirms=True), self, 0)
-        return self._channel
+        self.channel = MessageChannel(await connection.channel(confirms=True), self, 0)
 
-    def send(self, call: PendingCall, write: Write) -> None:
+    def send(self, call: PendingCall, write: Callable[[], bytes]) -> None:
         """Send a notification; ``write`` returns its frames, or nothing where it is given up meanwhile."""
-        self._channel.outbox.put(partial(self._write, call, write))
+        self.channel.outbox.put(partial(self._write, call, write))
 
     def on_message(self, message: Received) -> None:
         """Nothing: nobody consumes on this channel."""
@@ -52,9 +56,9 @@ class NoticeChannel:
             elif call is not None:
                 self._pending.fail(call, ServiceUnreachableError(f"{call.service} was not called: the broker refused"))
 
-    def _write(self, call: PendingCall, write: Write) -> bytes:
+    def _write(self, call: PendingCall, write: Callable[[], bytes]) -> bytes:
         """Return the frames, and count the message as the broker does."""
-        frames = write if isinstance(write, bytes) else write()
+        frames = write()
         if frames:
             self._published += 1
             self._unconfirmed[self._published] = call.id

@@ -19,15 +19,17 @@ from gemstone_events.rpc.wire import ClientSettings, WireCounts, WireRequest
 from gemstone_events.rpc.wires.amqp_address import call_queue, presence_exchange
 from gemstone_events.rpc.wires.amqp_channel import MessageChannel, Properties, Received
 from gemstone_events.rpc.wires.amqp_connection import AmqpConnection, watch
-from gemstone_events.rpc.wires.amqp_liveness import FRESH, Liveness
+from gemstone_events.rpc.wires.amqp_liveness import Liveness
 from gemstone_events.rpc.wires.amqp_notices import NoticeChannel, not_found
 from gemstone_events.rpc.wires.amqp_pending import PendingCall, PendingCalls
 from gemstone_events.rpc.wires.amqp_questions import Answers, Question
 
 REPLIES = "amq.rabbitmq.reply-to"
 """The pseudo-queue of direct reply-to: the broker hands an answer straight to the channel that the call came from."""
-LOOK_AGAIN = 1.0
-"""Seconds after which it is looked whether somebody still serves a call that is pending."""
+LOOK_AGAIN = 0.5
+"""Seconds between looks whether anything was heard of the services whose calls are pending."""
+STOPPING_PATIENCE = 1.0
+"""Seconds for an instance that has left its queue to say that it still finishes what it has begun."""
 
 _CONTENT_TYPE = "application/json"
 _TRANSIENT, _PERSISTENT = 1, 2
@@ -56,7 +58,7 @@ class ClientSession:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._pending = PendingCalls(settings.pending, counts)
-        self._liveness = Liveness(connection)
+        self._liveness = Liveness(connection, settings.namespace)
         self._answers = Answers(counts)
         self._counts = counts
         self._on_end = on_end
@@ -71,9 +73,9 @@ class ClientSession:
         body_bytes = max(self._settings.body_bytes, MAX_PRESENCE_BYTES)
         self._channel = MessageChannel(await self._connection.channel(confirms=False), self, body_bytes)
         await self._channel.consume(REPLIES, "answers", no_ack=True)
-        notices = await self._notices.open(self._connection)
-        watch(self._channel.channel, self._end)
-        watch(notices.channel, self._end)
+        await self._notices.open(self._connection)
+        for channel in (self._channel, self._notices.channel):
+            watch(channel.channel, self._end)
 
     @property
     def closed(self) -> bool:
@@ -82,7 +84,7 @@ class ClientSession:
 
     def is_served(self, service: str) -> bool:
         """Tell whether there was a sign of life from a service within the last second."""
-        return self._liveness.is_fresh(call_queue(self._settings.namespace, service))
+        return self._liveness.is_fresh(service)
 
     async def check_served(self, service: str, timeout: float) -> bool:
         """Ask the broker whether somebody serves a service.
@@ -90,7 +92,7 @@ class ClientSession:
         Raises:
             ServiceUnreachableError: it gives no answer within ``timeout`` seconds.
         """
-        return await self._liveness.check(call_queue(self._settings.namespace, service), timeout)
+        return await self._liveness.check(service, timeout)
 
     async def call(self, service: str, request: WireRequest, due: float) -> bytes | None:
         """Send a request and wait for its answer; for a notification, until the broker has it.
@@ -99,13 +101,12 @@ class ClientSession:
             ServiceCommunicationException: see ``ClientWire.call``.
         """
         call = self._pending.begin(service, due, request.is_answered)
-        write = partial(self._write, call, request)
         if request.is_answered:
-            self._channel.outbox.put(write)
+            self._channel.outbox.put(partial(self._write, self._channel, call, request))
             if self._watch is None:
                 self._watch = self._loop.create_task(self._look_after_pending())
         else:
-            self._notices.send(call, write)
+            self._notices.send(call, partial(self._write, self._notices.channel, call, request))
         try:
             return await call.answer
         except asyncio.CancelledError:
@@ -149,7 +150,7 @@ class ClientSession:
             if not self._answers.take(identity, message.body):
                 self._pending.unasked(identity)
             return
-        self._liveness.heard(call_queue(self._settings.namespace, call.service))
+        self._liveness.heard(call.service)
         if message.size > self._settings.body_bytes:
             limit = self._settings.body_bytes
             self._pending.fail(
@@ -168,7 +169,7 @@ class ClientSession:
     def on_confirm(self, number: int, multiple: bool, taken: bool) -> None:
         """Nothing: calls that are answered are not confirmed."""
 
-    def _write(self, call: PendingCall, request: WireRequest) -> bytes:
+    def _write(self, channel: MessageChannel, call: PendingCall, request: WireRequest) -> bytes:
         """Return the frames of a call whose turn it is, unless nobody waits for it any more."""
         if call.answer.done():
             return b""
@@ -185,7 +186,7 @@ class ClientSession:
         )
         queue = call_queue(self._settings.namespace, call.service)
         try:
-            frames = self._channel_of(call).message("", queue, properties, request.body, mandatory=True)
+            frames = channel.message("", queue, properties, request.body, mandatory=True)
         except (ValueError, TypeError) as error:
             self._pending.fail(call, ServiceUnreachableError(f"{call.service} was not called: {error}"))
             return b""
@@ -196,8 +197,8 @@ class ClientSession:
         """Fail the calls of services that are gone: their answers would be waited for in vain until their deadlines."""
         while len(self._pending):
             await asyncio.sleep(LOOK_AGAIN)
-            long_ago = self._loop.time() - FRESH
-            waiting = [call for call in self._pending if call.is_answered and 0.0 < call.written_at < long_ago]
+            earlier = self._loop.time() - LOOK_AGAIN
+            waiting = [call for call in self._pending if call.is_answered and 0.0 < call.written_at < earlier]
             services = {call.service for call in waiting if not self.is_served(call.service)}
             gone = {service for service in services if await self._is_gone(service)}
             for call in waiting:
@@ -207,10 +208,10 @@ class ClientSession:
 
     async def _is_gone(self, service: str) -> bool:
         try:
-            if await self.check_served(service, LOOK_AGAIN):
+            if await self.check_served(service, STOPPING_PATIENCE):
                 return False
             # An instance that stops has left the queue, and finishes what it has begun.
-            return not await self.ask(Question(service, even_stopping=True), LOOK_AGAIN, all_of_them=False)
+            return not await self.ask(Question(service, even_stopping=True), STOPPING_PATIENCE, all_of_them=False)
         except ServiceUnreachableError:
             return False  # nobody knows; the deadline decides
 

@@ -24,7 +24,20 @@ def gemstone(tmp_path: Path) -> Iterator[Gemstone]:
 
 
 @pytest.mark.parametrize(
-    "words", ["run", "emit", "tail", "call", "call_raw", "dead-letters", "transports", "doctor", "dead-letters show"]
+    "words",
+    [
+        "run",
+        "emit",
+        "tail",
+        "call",
+        "call_raw",
+        "services",
+        "registry",
+        "dead-letters",
+        "transports",
+        "doctor",
+        "dead-letters show",
+    ],
 )
 def test_every_command_explains_itself_with_an_example(gemstone: Gemstone, words: str) -> None:
     printed, _ = gemstone(*words.split(), "--help")
@@ -34,7 +47,7 @@ def test_every_command_explains_itself_with_an_example(gemstone: Gemstone, words
 
 def test_the_first_page_lists_the_commands(gemstone: Gemstone) -> None:
     printed, _ = gemstone("--help")
-    for words in ("run", "emit", "tail", "call", "dead-letters", "transports", "doctor"):
+    for words in ("run", "emit", "tail", "call", "services", "registry", "dead-letters", "transports", "doctor"):
         assert re.search(rf"│ {words} ", printed)
     assert "gemstone call http://127.0.0.1:8000 greet who=world" in printed
     assert gemstone("--version")[0].startswith("gemstone_events, version ")
@@ -159,7 +172,10 @@ def test_what_cannot_start_says_why_in_one_line(gemstone: Gemstone, arguments: l
         ["emit", "order.placed", "a=1", "b"],
         ["emit", "order.placed", "--transport", "memory://shop"],
         ["tail", "--from-start"],
-        ["call", "shop", "add"],
+        ["call", "shop", "add", "--broker", "memory://shop"],
+        ["call", "shop", "add", "--broker", "amqp://localhost", "--registry", "http://localhost:8700"],
+        ["call", "http://127.0.0.1:1", "add", "--broker", "amqp://localhost"],
+        ["call", "http://127.0.0.1:1", ""],
         ["call", "http://127.0.0.1:1", "add", "1", "b=2"],
         ["call", "http://127.0.0.1:1", "add", "--header", "nonsense"],
         ["dead-letters", "redrive", "--service", "shop"],

@@ -293,6 +293,11 @@ def test_a_service_that_does_not_authenticate_may_not() -> None:
         Vault(host="0.0.0.0").check_declarations()
 
 
+def test_a_closed_service_that_could_know_nobody_is_refused() -> None:
+    with pytest.raises(ServiceConfigurationError, match="nobody could call 'vault'"):
+        Vault(require_authentication=True).check_declarations()
+
+
 @pytest.mark.parametrize("setting", [{"failed_attempts": -1}, {"failed_attempts": 1.5}, {"failed_attempts_window": 0}])
 def test_a_limit_that_makes_no_sense_is_refused(setting: dict[str, object]) -> None:
     with pytest.raises(ServiceConfigurationError, match="failed_attempts"):

@@ -30,57 +30,12 @@ from gemstone_events.rpc.http_server import HttpServer
 from gemstone_events.rpc.methods import Method, MethodTable
 from gemstone_events.rpc.protocol import JsonRpcRequest
 from gemstone_events.rpc.request_handler import RpcHandler
+from tests.integration.http_peer import PATIENCE, Client, Response, connected
 
-PATIENCE = 10.0
 LIMITS = HttpLimits()
 NO_PAGES = WebPages()
 ADD = b'{"jsonrpc":"2.0","method":"add","params":[19,23],"id":1}'
 FORTY_TWO = {"jsonrpc": "2.0", "result": 42, "id": 1}
-
-
-@dataclass
-class Response:
-    """What a client reads."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> object:
-        return json.loads(self.body)
-
-
-@dataclass
-class Client:
-    """One connection, byte by byte."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    async def send(self, raw: bytes) -> None:
-        self.writer.write(raw)
-        await self.writer.drain()
-
-    async def receive(self) -> Response:
-        async with asyncio.timeout(PATIENCE):
-            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin1")
-            start, *lines = head.strip().split("\r\n")
-            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-            body = await self.reader.readexactly(int(headers.get("content-length", "0")))
-        return Response(int(start.split()[1]), headers, body)
-
-    async def ask(self, raw: bytes) -> Response:
-        await self.send(raw)
-        return await self.receive()
-
-    async def is_closed_by_server(self) -> bool:
-        """Wait until the server closes, and tell whether it did so without another byte."""
-        async with asyncio.timeout(PATIENCE):
-            try:
-                return await self.reader.read() == b""
-            except ConnectionResetError:
-                return True
 
 
 @dataclass
@@ -93,13 +48,8 @@ class Service:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
-        try:
-            yield Client(reader, writer)
-        finally:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
+        async with connected(self.server.port) as client:
+            yield client
 
     async def ask(self, raw: bytes) -> Response:
         async with self.client() as client:

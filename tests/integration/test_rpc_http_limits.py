@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -25,8 +24,8 @@ from gemstone_events.rpc.http_handlers import TornadoJsonRpcHandler
 from gemstone_events.rpc.http_server import HttpServer
 from gemstone_events.rpc.methods import Method, MethodTable
 from gemstone_events.rpc.request_handler import RpcHandler
+from tests.integration.http_peer import PATIENCE, Client, Response, connected
 
-PATIENCE = 10.0
 MEBIBYTE = 1024 * 1024
 SECRET = "a-secret-of-many-bytes"
 WHO = b'{"jsonrpc":"2.0","method":"who","id":1}'
@@ -34,51 +33,6 @@ ALICE = {"jsonrpc": "2.0", "result": "alice", "id": 1}
 GOOD = {"Authorization": "Bearer good"}
 BAD = {"Authorization": "Bearer bad"}
 LIMITS = HttpLimits()
-
-
-@dataclass
-class Response:
-    """What a client reads."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> object:
-        return json.loads(self.body)
-
-
-@dataclass
-class Client:
-    """One connection, byte by byte."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    async def send(self, raw: bytes) -> None:
-        self.writer.write(raw)
-        await self.writer.drain()
-
-    async def receive(self) -> Response:
-        async with asyncio.timeout(PATIENCE):
-            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin1")
-            start, *lines = head.strip().split("\r\n")
-            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-            body = await self.reader.readexactly(int(headers.get("content-length", "0")))
-        return Response(int(start.split()[1]), headers, body)
-
-    async def ask(self, raw: bytes) -> Response:
-        await self.send(raw)
-        return await self.receive()
-
-    async def is_closed_by_server(self) -> bool:
-        """Wait until the server closes, and tell whether it did so without another byte."""
-        async with asyncio.timeout(PATIENCE):
-            try:
-                return await self.reader.read() == b""
-            except ConnectionResetError:
-                return True
 
 
 @dataclass
@@ -101,13 +55,8 @@ class Service:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
-        try:
-            yield Client(reader, writer)
-        finally:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
+        async with connected(self.server.port) as client:
+            yield client
 
     async def ask(self, raw: bytes) -> Response:
         async with self.client() as client:
@@ -376,10 +325,11 @@ async def test_a_thousand_idle_sockets_are_cut_off_while_an_honest_client_is_ans
     sent: bytes, limits: HttpLimits
 ) -> None:
     async with closed_service(Checked(), limits=limits) as service, contextlib.AsyncExitStack() as stack:
-        idle = [await stack.enter_async_context(service.client()) for _ in range(1000)]
-        for each in idle:
-            if sent:
-                await each.send(sent)
+        idle = []
+        for _ in range(1000):
+            idle.append(await stack.enter_async_context(service.client()))
+            with suppress(ConnectionError):
+                await idle[-1].send(sent)
         assert (await service.ask(post(GOOD))).json == ALICE
 
         assert all(await asyncio.gather(*(each.is_closed_by_server() for each in idle)))

@@ -1,71 +1,74 @@
-"""URLs and answers of ``gemstone call``."""
+"""What ``gemstone call`` reads and prints."""
 
-import io
+import json
 
 import pytest
 import rich_click as click
-from tornado.httpclient import HTTPRequest, HTTPResponse
-from tornado.httputil import HTTPHeaders
 
-from gemstone_events.cli.call import endpoint_of, result_of
+from gemstone_events.cli.call import read_header, read_params, show
 from gemstone_events.cli.command import Failure
-from gemstone_events.rpc.errors import RpcError
-
-
-def answer(body: bytes, code: int = 200, **headers: str) -> HTTPResponse:
-    request = HTTPRequest("http://user:secret@127.0.0.1:8000/api")
-    return HTTPResponse(request, code, HTTPHeaders(headers), io.BytesIO(body))
+from gemstone_events.rpc.call_errors import called_service_error
+from gemstone_events.strict_json import JsonValue
 
 
 @pytest.mark.parametrize(
-    ("given", "endpoint"),
+    ("texts", "params"),
     [
-        ("http://127.0.0.1:8000", "http://127.0.0.1:8000/api"),
-        ("http://127.0.0.1:8000/", "http://127.0.0.1:8000/api"),
-        ("https://[::1]:8000/rpc", "https://[::1]:8000/rpc"),
-        ("http://shop.example?key=1", "http://shop.example/api?key=1"),
+        ([], []),
+        (["1", "Ada", '"1"', "[1]", "null"], [1, "Ada", "1", [1], None]),
+        (["a=1", "b=Ada", "c="], {"a": 1, "b": "Ada", "c": ""}),
     ],
 )
-def test_a_url_without_a_path_gets_the_default_endpoint(given: str, endpoint: str) -> None:
-    assert endpoint_of(given) == endpoint
+def test_parameters_go_by_place_or_by_name(texts: list[str], params: JsonValue) -> None:
+    assert read_params(texts) == params
 
 
-@pytest.mark.parametrize("given", ["billing", "amqp://localhost", "http://", "http://host:port", "http://host:99999"])
-def test_what_is_no_url_of_http_is_refused(given: str) -> None:
-    with pytest.raises(click.UsageError, match="is no URL of a service"):
-        endpoint_of(given)
+@pytest.mark.parametrize("texts", [["1", "a=2"], ["a=1", "2"], ["a=1", "a=2"]])
+def test_parameters_that_go_both_ways_or_twice_are_a_wrong_usage(texts: list[str]) -> None:
+    with pytest.raises(click.UsageError):
+        read_params(texts)
 
 
-@pytest.mark.parametrize(
-    "body", [b'{"jsonrpc":"2.0","result":null,"id":"7"}', b'{"jsonrpc":"2.0","result":null,"error":null,"id":"7"}']
-)
-def test_a_result_is_taken_also_where_it_is_null(body: bytes) -> None:
-    assert result_of(answer(body), "7") is None
+def test_a_header_is_a_name_and_a_value() -> None:
+    assert read_header("Authorization:  Bearer a:b ") == ("authorization", "Bearer a:b")
 
 
-def test_an_error_is_raised_with_all_that_it_says_even_without_the_id() -> None:
-    body = b'{"jsonrpc":"2.0","error":{"code":1001,"message":"Out of stock","data":{"left":0}},"id":null}'
-    with pytest.raises(RpcError) as caught:
-        result_of(answer(body), "7")
-    assert caught.value.to_dict() == {"code": 1001, "message": "Out of stock", "data": {"left": 0}}
+@pytest.mark.parametrize("text", ["nonsense", ":x", " : x", "a:b\nc", "a b:c"])
+def test_what_is_no_header_is_a_wrong_usage(text: str) -> None:
+    with pytest.raises(click.UsageError, match="KEY:VALUE"):
+        read_header(text)
 
 
 @pytest.mark.parametrize(
-    ("response", "reason"),
+    ("result", "as_json", "printed"),
     [
-        (answer(b'{"jsonrpc":"2.0","result":1,"id":"8"}'), "HTTP 200"),
-        (answer(b'{"result":1,"id":"7"}'), "HTTP 200"),
-        (answer(b"[]"), "HTTP 200"),
-        (
-            answer(b"<h1>not\nhere</h1>", 404, **{"Content-Type": "text/html"}),
-            r"gave no JSON-RPC answer: HTTP 404 Not Found: it sent text/html$",
-        ),
-        (answer(b"", 501), "HTTP 501 Not Implemented: it sent nothing$"),
-        (answer(b"", 301, Location="https://shop.example"), "HTTP 301 Moved Permanently: it moved to https://shop.ex"),
-        (answer(b"x", **{"Content-Type": "a\x1b[31m"}), r"HTTP 200 OK: it sent a\\x1b\[31m$"),
+        ("text", False, "text\n"),
+        ("text", True, '"text"\n'),
+        (None, False, "null\n"),
+        ({"a": [1]}, True, '{"a":[1]}\n'),
+        ({"a": 1}, False, '{\n  "a": 1\n}\n'),
     ],
 )
-def test_what_is_no_answer_to_the_call_is_a_failure_that_shows_no_password(response: HTTPResponse, reason: str) -> None:
-    with pytest.raises(Failure, match=reason) as caught:
-        result_of(response, "7")
-    assert "secret" not in str(caught.value.message)
+def test_a_result_is_printed_as_text_or_as_json(
+    result: JsonValue, as_json: bool, printed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert show(result, notify=False, as_json=as_json) == 0
+    assert capsys.readouterr() == (printed, "")
+
+
+def test_a_notification_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert show(None, notify=True, as_json=True) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_error_of_the_service_is_shown_with_all_that_it_says_and_obeyed_by_no_terminal() -> None:
+    with pytest.raises(Failure) as caught:
+        show(called_service_error(1001, "Out of\x1b[31m stock", {"left": 0}), notify=False, as_json=False)
+    assert caught.value.message == 'Out of\\x1b[31m stock (code 1001)\n{\n  "left": 0\n}'
+
+
+def test_an_error_of_the_service_is_an_object_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert show(called_service_error(1001, "Out of stock", {"left": 0}), notify=True, as_json=True) == 1
+    printed, error = capsys.readouterr()
+    assert printed == ""
+    assert json.loads(error) == {"error": {"code": 1001, "message": "Out of stock", "data": {"left": 0}}}

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -76,9 +76,11 @@ class Hanging(BaseDiscoveryStrategy):
     """Never answers, until it is released."""
 
     def __init__(self) -> None:
+        self.asked = threading.Event()
         self.released = threading.Event()
 
     def locate(self, name: str) -> list[str]:
+        self.asked.set()
         self.released.wait(60)
         return [B]
 
@@ -100,6 +102,18 @@ def locator(
     )
 
 
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def until_async(located: Locator, urls: Sequence[str]) -> None:
+    async with asyncio.timeout(10):
+        while await located.locate("orders") != urls:
+            await asyncio.sleep(0.005)
+
+
 async def test_all_strategies_together_say_where_a_service_is() -> None:
     assert sorted(await locator(Known(A), Known(B, A)).locate("orders")) == [A, B]
 
@@ -118,9 +132,7 @@ async def test_a_strategy_of_gemstone_works_and_runs_in_a_thread() -> None:
         await located.locate("billing")
 
 
-@pytest.mark.parametrize(
-    "failure", [ValueError("broken"), StopIteration(), KeyboardInterrupt, A, 7, [7, None], TimeoutError()]
-)
+@pytest.mark.parametrize("failure", [ValueError("broken"), StopIteration(), A, 7, [7, None], TimeoutError()])
 async def test_a_strategy_that_fails_does_not_spoil_the_others(failure: object) -> None:
     assert await locator(Failing(failure), Known(A)).locate("orders") == [A]
 
@@ -138,7 +150,9 @@ async def test_a_strategy_that_hangs_does_not_spoil_the_others_nor_hold_the_loop
 
 
 async def test_nothing_found_is_a_value_error_that_says_who_was_asked_and_what_failed() -> None:
-    with pytest.raises(ValueError, match=r"no service 'orders' was found by Known, Failing; Failing: OSError: gone") as e:
+    with pytest.raises(
+        ValueError, match=r"no service 'orders' was found by Known, Failing; Failing: OSError: gone"
+    ) as e:
         await locator(Known(), Failing(OSError("gone"))).locate("orders")
     assert isinstance(e.value, ServiceNotFoundError)
 
@@ -163,7 +177,9 @@ async def test_what_is_no_pattern_is_refused(pattern: object) -> None:
 async def test_an_address_that_is_not_allowed_is_left_out_and_named_where_there_is_no_other() -> None:
     assert await locator(Known(FAR, A)).locate("orders") == [A]
     assert await locator(Known(FAR), allow=["http://10.0.0.0/8:*"]).locate("orders") == [FAR]
-    with pytest.raises(ServiceNotLocatedError, match=rf"{FAR} may not be called: .*; addresses are allowed by discovery_"):
+    with pytest.raises(
+        ServiceNotLocatedError, match=rf"{FAR} may not be called: .*; addresses are allowed by discovery_"
+    ):
         await locator(Known(FAR)).locate("orders")
 
 
@@ -188,6 +204,35 @@ async def test_what_was_found_is_remembered_until_it_expires() -> None:
     clock.now = 10.0
     await located.locate("orders")
     assert strategy.asked == ["orders", "orders"]
+
+
+async def test_what_is_remembered_is_looked_up_anew_in_the_background_and_nobody_waits_for_it() -> None:
+    clock, strategy = Clock(), Known(A)
+    located = locator(strategy, clock=clock)
+    await located.locate("orders")
+    strategy.urls = [B]
+    clock.now = 10.0
+    assert (await located.locate("orders"), len(strategy.asked)) == ([A], 1)
+    clock.now = 10.1
+    assert await located.locate("orders") == [A]
+    await until(lambda: len(strategy.asked) == 2)
+    await until_async(located, [B])
+    assert len(strategy.asked) == 2
+
+
+async def test_a_service_that_is_known_to_be_gone_is_forgotten_but_not_where_nobody_could_be_asked() -> None:
+    clock, strategy = Clock(), Known(A)
+    failing = Failing(None)
+    located = locator(strategy, failing, clock=clock)
+    await located.locate("orders")
+    strategy.urls, failing.failure, clock.now = [], OSError("gone"), 11.0
+    await located.locate("orders")
+    await until(lambda: len(strategy.asked) == 2)
+    assert await located.locate("orders") == [A]
+    failing.failure, clock.now = None, 22.0
+    await located.locate("orders")
+    with pytest.raises(ServiceNotLocatedError):
+        await until_async(located, [])
 
 
 async def test_those_who_look_for_the_same_at_once_share_one_search() -> None:
@@ -247,7 +292,7 @@ async def test_closing_ends_a_search() -> None:
     hanging = Hanging()
     located = locator(hanging)
     waiting = asyncio.create_task(located.locate("orders"))
-    await asyncio.sleep(0.01)
+    await until(hanging.asked.is_set)
     try:
         await located.close()
         await located.close()

@@ -1,0 +1,103 @@
+"""Components elsewhere: which channels lead to them, and calls that go by one after the other until one arrives."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gemstone_events.management.addresses import ChannelInstances
+from gemstone_events.management.channel import Channel
+from gemstone_events.management.channels import ChannelManager
+from gemstone_events.management.descriptors import ComponentDescriptor
+from gemstone_events.management.registry import ComponentRegistry
+from gemstone_events.rpc.call_errors import ServiceNotFoundError, ServiceUnreachableError
+from gemstone_events.rpc.client.async_call import AsyncMethodCall
+from gemstone_events.rpc.client.caller import Wires
+from gemstone_events.rpc.client.requests import MethodCall
+from gemstone_events.schemes import mask
+from gemstone_events.strict_json import JsonValue
+
+Component = ComponentDescriptor[object]
+
+
+class RemoteComponents:
+    """Calls the services of components wherever they run. The constructor opens nothing.
+
+    Args:
+        registry: says where components are.
+        channels: makes the ways to them.
+    """
+
+    def __init__(self, registry: ComponentRegistry, channels: ChannelManager) -> None:
+        self._registry = registry
+        self._manager = channels
+        self._channels: dict[str, list[Channel]] = {}
+        self._lookups: dict[str, asyncio.Task[None]] = {}
+
+    def begin(self, component: Component, preferred: str, call: MethodCall) -> AsyncMethodCall[JsonValue]:
+        """Begin a call of a component's service, and return at once; in threads and on event loops.
+
+        Args:
+            component: whose service it is.
+            preferred: the name of the channel to be tried first; empty for the manager's order.
+            call: the method and its JSON parameters.
+        """
+        seconds = self._manager.settings.timeout if call.timeout is None else call.timeout
+        deadline = time.monotonic() + seconds
+        return self._manager.home.run(lambda wires: self._call(component, preferred, call, deadline, wires), deadline)
+
+    def report(self) -> dict[str, JsonValue]:
+        """Return the known addresses by component and channel, without credentials."""
+        return {
+            component: {channel.name: [mask(url) for url in channel.urls] for channel in channels if channel.urls}
+            for component, channels in self._channels.items()
+        }
+
+    async def _call(
+        self, component: Component, preferred: str, call: MethodCall, deadline: float, wires: Wires
+    ) -> JsonValue:
+        if component.name not in self._channels or not self._open(component, preferred):
+            await self._look(component)
+        failure: ServiceUnreachableError | None = None
+        for is_last in (False, True):
+            for channel in self._open(component, preferred):
+                left = deadline - time.monotonic()
+                if failure is not None and left <= 0:
+                    raise failure
+                try:
+                    return await channel.invoke(replace(call, timeout=max(left, 0.001)), wires)
+                except ServiceUnreachableError as error:  # it was not carried out: another channel may do it
+                    failure = error
+            if is_last or not await self._has_moved(component):
+                break
+        raise failure or ServiceNotFoundError(
+            f"no instance of the component {component.name!r} is known to the registry"
+        )
+
+    def _open(self, component: Component, preferred: str) -> Sequence[Channel]:
+        """Return the channels that have addresses, the preferred one first."""
+        channels = [channel for channel in self._channels.get(component.name, ()) if channel.urls]
+        return sorted(channels, key=lambda channel: channel.name != preferred)
+
+    async def _has_moved(self, component: Component) -> bool:
+        """Ask the registry anew; tell whether it knows other addresses than before."""
+        before = {url for channel in self._channels.get(component.name, ()) for url in channel.urls}
+        await self._look(component)
+        return any(url not in before for channel in self._channels[component.name] for url in channel.urls)
+
+    async def _look(self, component: Component) -> None:
+        # Whoever looks for the same at the same time waits for the same answer.
+        lookup = self._lookups.get(component.name)
+        if lookup is None or lookup.done() or lookup.get_loop() is not asyncio.get_running_loop():
+            lookup = self._lookups[component.name] = asyncio.create_task(self._ask(component))
+        await asyncio.shield(lookup)
+
+    async def _ask(self, component: Component) -> None:
+        found = {each.channel: each for each in await self._registry.get_addresses(component)}
+        channels = self._channels.get(component.name)
+        if channels is None:
+            nothing = [ChannelInstances(component.name, name) for name in self._manager.names]
+            channels = self._channels[component.name] = [self._manager.make(each) for each in nothing]
+        for channel in channels:
+            channel.set_address(found.get(channel.name, ChannelInstances(component.name, channel.name)))
+            self._registry.watch(channel)

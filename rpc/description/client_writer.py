@@ -1,0 +1,245 @@
+"""From an OpenRPC document to a typed client: one Python module, the same every time."""
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from gemstone_events.rpc.description.openrpc_changes import check_openrpc
+from gemstone_events.rpc.description.python_names import LINE, Names, call_lines, class_name, docstring, literal
+from gemstone_events.rpc.description.python_types import TYPE_NAMES, PythonTypes, Record, Value
+from gemstone_events.rpc.description.references import DescriptionError, Members, References, members
+from gemstone_events.strict_json import JsonValue
+
+RUNTIME = "gemstone_events.rpc.description.typed_client"
+
+_OF_RUNTIME = frozenset({"AsyncClient", "BlockingClient", "Record", "TypedMethod", "given", "leading"})
+_STANDARD = (
+    ("dataclasses", frozenset({"dataclass", "field"})),
+    ("decimal", frozenset({"Decimal"})),
+    ("typing", frozenset({"Any", "Literal"})),
+    ("uuid", frozenset({"UUID"})),
+)
+_IMPORTED = _OF_RUNTIME.union({"annotations", "dt"}, *(names for _, names in _STANDARD))
+_OF_CLIENTS = frozenset({"aclose", "close", "with_options"})
+_INDENT = " " * 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """One method, as it is written.
+
+    Attributes:
+        name: in Python.
+        constant: the name of the ``TypedMethod``.
+        key: on the wire.
+        further: the type of ``*args`` or ``**kwargs``, if it takes any.
+        text: the paragraphs of its docstring.
+    """
+
+    name: str
+    constant: str
+    key: str
+    values: Sequence[Value]
+    is_by_position: bool
+    further: str
+    returns: str
+    is_idempotent: bool
+    text: Sequence[str]
+
+
+def write_client(document: Mapping[str, JsonValue], source: str, name: str | None = None) -> str:
+    """Return a Python module with a client for a service: ``Name``, which blocks, and ``AsyncName``.
+
+    The methods have the document's names with underscores for dots; what is no name in Python is changed a little.
+    Texts of the document become docstrings and literals and can be nothing else.
+
+    Args:
+        document: an OpenRPC document, from whomever.
+        source: what it was made from, for people; without credentials.
+        name: the class's name; default: the service's.
+
+    Raises:
+        DescriptionError: it is no OpenRPC document, or cannot be followed.
+    """
+    found = check_openrpc(document)
+    info = members(found.get("info", {}), "info")
+    client = name or class_name(str(info.get("title", "")))
+    classes = Names(TYPE_NAMES | _IMPORTED)
+    blocking, asynchronous = classes.take(client), classes.take(f"Async{client}")
+    types = PythonTypes(References(found), classes)
+    methods = list(_Reader(References(found), types).methods(found))
+    records = [line for record in types.records for line in _write_record(record)]
+    constants = [line for method in methods for line in _write_constant(method)]
+    version = str(info.get("version", ""))
+    head = docstring(
+        [
+            f"Client of the service {info.get('title', '')!s}, version {version}.",
+            f"Written by gemstone generate-client from {source}: do not edit, but write it anew.",
+        ],
+        "",
+    )
+    about = str(info.get("description", ""))
+    body = [*records, "", "", *constants] if constants else records
+    code = "\n".join(
+        [
+            *body,
+            *_write_client(blocking, "BlockingClient", about, methods, is_async=False),
+            *_write_client(asynchronous, "AsyncClient", about, methods, is_async=True),
+        ]
+    )
+    return "\n".join([*head, "", *_imports(code), code]) + "\n"
+
+
+class _Reader:
+    """Reads the methods of a document."""
+
+    def __init__(self, references: References, types: PythonTypes) -> None:
+        self._references = references
+        self._types = types
+        # A class's own methods hide what its hints are written with.
+        self._names = Names(TYPE_NAMES | _OF_CLIENTS | _IMPORTED)
+
+    def methods(self, document: Members) -> Iterator[_Method]:
+        listed = document["methods"]
+        assert isinstance(listed, list)
+        for entry in listed:
+            yield self._method(self._references.resolve(entry, "a method"))
+
+    def _method(self, described: Members) -> _Method:
+        key = described.get("name")
+        if not isinstance(key, str) or not key:
+            raise DescriptionError("a method has no name")
+        name, wanted = self._names.take(key), class_name(key)
+        names = Names({"self", "leading", "given"})
+        values = [self._value(names, param, f"{wanted}Params") for param in _list(described, "params")]
+        result = self._references.resolve(described.get("result", {"schema": {"type": "null"}}), key)
+        is_by_position = described.get("paramStructure") == "by-position"
+        further = described.get("x-further-params")
+        more = further.get("by-position" if is_by_position else "by-name") if isinstance(further, Mapping) else None
+        return _Method(
+            name=name,
+            constant=f"_{name.upper()}",
+            key=key,
+            values=values,
+            is_by_position=is_by_position,
+            further="" if more is None else self._types.hint(more, f"{wanted}Further"),
+            returns=self._types.hint(result.get("schema", {}), f"{wanted}Result"),
+            is_idempotent=described.get("x-idempotent") is True,
+            text=list(self._text(described, values, result)),
+        )
+
+    def _value(self, names: Names, entry: JsonValue, wanted: str) -> Value:
+        param = self._references.resolve(entry, "a parameter")
+        key = param.get("name")
+        if not isinstance(key, str) or not key:
+            raise DescriptionError("a parameter has no name")
+        text = " ".join(str(param.get("description") or "").split())
+        schema = param.get("schema", {})
+        return self._types.value(
+            names.take(key), key, schema, param.get("required") is True, f"{wanted}{class_name(key)}", text
+        )
+
+    def _text(self, described: Members, values: Sequence[Value], result: Members) -> Iterator[str]:
+        yield " ".join(str(described.get("summary") or "").split())
+        yield str(described.get("description") or "")
+        if described.get("deprecated") is True:
+            yield "Deprecated."
+        if described.get("x-private") is True:
+            scopes = ", ".join(str(scope) for scope in _list(described, "x-scopes"))
+            yield f"Callers need the scopes {scopes}." if scopes else "Callers have to authenticate."
+        if lines := [f"    {value.name}: {_one_line(value.description)}" for value in values if value.description]:
+            yield "\n".join(["Args:", *lines])
+        if text := _one_line(str(result.get("description") or "")):
+            yield f"Returns:\n    {text}"
+        errors = [self._references.resolve(error, "an error") for error in _list(described, "errors")]
+        own = [error for error in errors if isinstance(error.get("code"), int) and not _is_reserved(error["code"])]
+        if own:
+            lines = [
+                f"    CalledServiceError: {error['code']} {_one_line(str(error.get('message', '')))}" for error in own
+            ]
+            yield "\n".join(["Raises:", *lines])
+
+
+def _write_record(record: Record) -> Iterator[str]:
+    described = [f"    {value.name}: {_one_line(value.description)}" for value in record.values if value.description]
+    attributes = "\n".join(["Attributes:", *described]) if described else ""
+    yield from ("", "", "@dataclass(frozen=True, slots=True, kw_only=True)", f"class {record.name}(Record):")
+    text = docstring([record.description, attributes], _INDENT)
+    yield from [*text, ""] if text else []
+    for value in record.values:
+        if value.name == value.key:
+            default = "" if value.default is None else f" = {value.default}"
+            yield f"{_INDENT}{value.name}: {value.hint}{default}"
+        else:
+            arguments = [f'metadata={{"data_key": {literal(value.key)}}}']
+            arguments += [] if value.default is None else [f"default={value.default}"]
+            yield from call_lines(f"{value.name}: {value.hint} = field", arguments, "", _INDENT)
+
+
+def _write_constant(method: _Method) -> list[str]:
+    arguments = [literal(method.key), method.returns]
+    arguments += ["idempotent=True"] if method.is_idempotent else []
+    return call_lines(f"{method.constant} = TypedMethod[{method.returns}]", arguments, "", "")
+
+
+def _write_client(name: str, base: str, about: str, methods: Sequence[_Method], *, is_async: bool) -> Iterator[str]:
+    yield from ("", "", f"class {name}({base}):")
+    way = "Calls the service from event loops." if is_async else "Calls the service from threads and scripts."
+    yield from docstring([way, about], _INDENT)
+    for method in methods:
+        yield ""
+        head = f"{'async ' if is_async else ''}def {method.name}"
+        yield from call_lines(head, _parameters(method), f" -> {method.returns}:", _INDENT)
+        yield from docstring(method.text, _INDENT * 2)
+        call = f"return {'await ' if is_async else ''}self._call"
+        yield from call_lines(call, [method.constant, _arguments(method)], "", _INDENT * 2)
+
+
+def _parameters(method: _Method) -> list[str]:
+    required = [f"{value.name}: {value.hint}" for value in method.values if value.default is None]
+    optional = [f"{value.name}: {value.hint} = {value.default}" for value in method.values if value.default is not None]
+    further = f"{'*' if method.is_by_position else '**'}further: {method.further}" if method.further else ""
+    return ["self", *required, *optional, *([further] if further else [])]
+
+
+def _arguments(method: _Method) -> str:
+    """Return what is sent: parameters by name where possible, for it says what it means."""
+    if method.is_by_position:
+        names = [value.name for value in method.values]
+        return f"leading({', '.join([*names, *(['*further'] if method.further else [])])})"
+    certain = [f"{literal(value.key)}: {value.name}" for value in method.values if not value.is_omissible]
+    maybe = [f"{literal(value.key)}: {value.name}" for value in method.values if value.is_omissible]
+    parts = ["{" + ", ".join(certain) + "}"] if certain or not (maybe or method.further) else []
+    parts += [f"given({{{', '.join(maybe)}}})"] if maybe else []
+    parts += ["further"] if method.further else []
+    return " | ".join(parts)
+
+
+def _imports(code: str) -> Iterator[str]:
+    """Yield the imports that the code needs, in the order that isort likes."""
+    used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+    yield from ("from __future__ import annotations", "")
+    standard = [
+        f"from {module} import {', '.join(found)}" for module, names in _STANDARD if (found := sorted(used & names))
+    ]
+    standard = ["import datetime as dt", *standard] if "dt" in used else standard
+    yield from [*standard, ""] if standard else []
+    names = sorted(used & _OF_RUNTIME)
+    line = f"from {RUNTIME} import {', '.join(names)}"
+    wrapped = [f"from {RUNTIME} import (", *(f"{_INDENT}{name}," for name in names), ")"]
+    yield from [line] if len(line) <= LINE else wrapped
+
+
+def _list(described: Members, name: str) -> Sequence[JsonValue]:
+    found = described.get(name, [])
+    if not isinstance(found, list):
+        raise DescriptionError(f"{name} of {str(described.get('name'))[:80]!r} is no list")
+    return found
+
+
+def _is_reserved(code: JsonValue) -> bool:
+    return isinstance(code, int) and -32768 <= code <= -32000
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

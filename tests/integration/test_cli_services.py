@@ -1,0 +1,229 @@
+"""``gemstone call``, ``services`` and ``registry`` by the names of services, as people run them."""
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli_process import Gemstone, Running, fails
+
+TOKEN = "a token of more than 16 bytes"
+ECHO = """
+from gemstone_events import MicroService, exposed_method
+
+
+class Echo(MicroService):
+    name = "NAME"
+    port = PORT
+
+    @exposed_method()
+    def add(self, a, b=40):
+        return a + b
+
+    @exposed_method()
+    def where(self):
+        return self.name
+"""
+
+
+@pytest.fixture
+def gemstone(tmp_path: Path) -> Iterator[Gemstone]:
+    """The command, in a folder of its own."""
+    with Gemstone(tmp_path) as made:
+        yield made
+
+
+def start_echo(gemstone: Gemstone, *options: str, name: str = "echo", port: str = "None") -> Running:
+    """Start a service that has no port of its own."""
+    gemstone.write(f"{name.replace('.', '_')}.py", ECHO.replace("NAME", name).replace("PORT", port))
+    echo = gemstone.start("run", f"{name.replace('.', '_')}.py", *options)
+    echo.wait_for(rf"{re.escape(name)} is ready: ")
+    return echo
+
+
+def start_registry(gemstone: Gemstone, *options: str) -> str:
+    """Start a registry on any free port and return its URL."""
+    return gemstone.start("registry", "--port=0", *options).wait_for(r"registry is ready: (\S+);")[1]
+
+
+def announce(gemstone: Gemstone, registry: str, name: str, url: str, **environment: str) -> None:
+    """Tell a registry of a service, as the service does."""
+    gemstone("call", registry, "ping", f"name={name}", f"url={url}", environment=environment)
+
+
+# By broker or bus.
+
+
+@pytest.fixture(params=["the embedded bus", "RabbitMQ"])
+def where(request: pytest.FixtureRequest, namespace: str) -> list[str]:
+    """Options that say where services are."""
+    if request.param == "RabbitMQ":
+        return [f"--broker={request.getfixturevalue('rabbitmq_url')}", f"--namespace={namespace}"]
+    return []
+
+
+def run_options(where: list[str]) -> list[str]:
+    return [option.replace("--broker", "--event-transports") for option in where]
+
+
+def test_a_service_without_a_port_is_called_by_its_name(gemstone: Gemstone, where: list[str]) -> None:
+    start_echo(gemstone, *run_options(where))
+    assert gemstone("call", "echo", "add", "a=2", *where) == ("42\n", "")
+    assert gemstone("call", "echo", "add", "1", "2", "--json", *where) == ("3\n", "")
+    assert gemstone("call", "e?ho", "add", "1", "2", *where) == ("3\n", "")
+    assert gemstone("call", "echo", "add", "1", "--notify", *where) == ("", "")
+    assert "Method not found (code -32601)" in fails(gemstone, "call", "echo", "fly", *where)
+    printed, error = gemstone("call", "echo", "add", "--json", *where, status=1)
+    assert (printed, json.loads(error)["error"]["code"]) == ("", -32602)
+
+
+def test_a_name_that_is_not_there_is_told_with_those_that_are(gemstone: Gemstone, where: list[str]) -> None:
+    start_echo(gemstone, *run_options(where))
+    start_echo(gemstone, *run_options(where), name="shop.orders")
+    told = r"there is no service 'nobody' on \S+: there are echo, shop\.orders"
+    assert re.search(told, fails(gemstone, "call", "nobody", "add", *where))
+    assert re.search(r"no service 'x\*'", fails(gemstone, "call", "x*", "add", *where))
+    assert gemstone("call", "shop.*", "where", *where) == ("shop.orders\n", "")
+
+
+def test_services_shows_who_is_there(gemstone: Gemstone, where: list[str]) -> None:
+    start_echo(gemstone, *run_options(where))
+    start_echo(gemstone, *run_options(where))
+    start_echo(gemstone, *run_options(where), name="shop.orders")
+    printed, error = gemstone("services", *where)
+    titles, *rows = printed.splitlines()
+    assert titles.split() == ["SERVICE", "HEALTH", "SINCE", "ADDRESSES", "INSTANCE"]
+    assert [row.split()[:2] for row in rows] == [["echo", "ok"], ["echo", "ok"], ["shop.orders", "ok"]]
+    assert all(re.search(r" \d{4}-\d\d-\d\d \d\d:\d\d:\d\d .*#(echo|shop\.orders) ", row) for row in rows)
+    assert (error, "guest:guest" in printed) == ("", False)
+    found = json.loads(gemstone("services", "shop.*", "--json", *where)[0])
+    assert [(presence["service"], presence["health"]) for presence in found] == [("shop.orders", "ok")]
+    assert found[0]["urls"][0].endswith("#shop.orders")
+    assert "no service 'x*' is found on" in fails(gemstone, "services", "x*", *where)
+
+
+def test_nobody_there_is_a_failure_that_says_what_to_check(gemstone: Gemstone, where: list[str]) -> None:
+    echo = start_echo(gemstone, *run_options(where))
+    echo.interrupt()
+    assert echo.status() == 0
+    assert re.search(r"nobody is found on \S+: does the service run, is \S+ among", fails(gemstone, "services", *where))
+    assert "does the service run, is " in fails(gemstone, "call", "echo", "add", *where)
+    printed, error = gemstone("services", "--json", *where, status=1)
+    assert (printed, error.startswith("error: nobody is found on ")) == ("[]\n", True)
+
+
+def test_where_no_bus_is_nothing_is_made(gemstone: Gemstone) -> None:
+    for arguments in (["call", "echo", "add"], ["services"]):
+        assert "no service has used the bus" in fails(gemstone, *arguments)
+    assert not (gemstone.folder / ".gemstone").exists()
+
+
+def test_a_service_is_called_by_the_url_of_its_bus(gemstone: Gemstone, rabbitmq_url: str, namespace: str) -> None:
+    start_echo(gemstone)
+    assert gemstone("call", "sqlite:///.gemstone/bus.db#echo", "add", "a=2") == ("42\n", "")
+    printed, timing = gemstone("call_raw", "sqlite:///.gemstone/bus.db#echo", "add", "a=2", "b=1")
+    assert printed == "3\n"
+    assert re.fullmatch(r"the call took \d\.\d{5} seconds\n", timing)
+    start_echo(gemstone, f"--event-transports={rabbitmq_url}", f"--namespace={namespace}")
+    url = f"{rabbitmq_url}#echo"
+    assert gemstone("call", url, "add", "a=2", f"--namespace={namespace}") == ("42\n", "")
+    assert "guest:guest" not in fails(gemstone, "call", f"{rabbitmq_url}#nobody", "add", f"--namespace={namespace}")
+
+
+def test_the_broker_may_come_from_the_environment(gemstone: Gemstone, rabbitmq_url: str, namespace: str) -> None:
+    environment = {"GEMSTONE_BROKER": rabbitmq_url, "GEMSTONE_NAMESPACE": namespace}
+    start_echo(gemstone, f"--event-transports={rabbitmq_url}", f"--namespace={namespace}")
+    assert gemstone("call", "echo", "add", "a=2", environment=environment) == ("42\n", "")
+    both = {**environment, "GEMSTONE_REGISTRY": "http://127.0.0.1:1"}
+    assert "sets both" in fails(gemstone, "call", "echo", "add", environment=both, status=2)
+
+
+def test_a_broker_that_is_away_is_a_clear_error(gemstone: Gemstone) -> None:
+    for arguments in (["call", "echo", "add"], ["services"]):
+        told = fails(gemstone, *arguments, "--broker=amqp://ada:secret@127.0.0.1:1")
+        assert "127.0.0.1:1" in told
+        assert "secret" not in told
+
+
+def test_watching_shows_who_comes_and_goes(gemstone: Gemstone, where: list[str]) -> None:
+    start_echo(gemstone, *run_options(where))
+    watching = gemstone.start("services", "--watch", "--interval=0.1", *where)
+    watching.wait_for(r"came +echo +ok")
+    orders = start_echo(gemstone, *run_options(where), name="orders")
+    watching.wait_for(r"came +orders +ok")
+    orders.signal(signal.SIGTERM)
+    assert orders.status() == 0
+    watching.wait_for(r"gone +orders +ok")
+    watching.interrupt()
+    assert watching.status() == 0
+
+
+# By a registry.
+
+
+def test_a_service_is_looked_up_in_a_registry(gemstone: Gemstone) -> None:
+    registry = start_registry(gemstone)
+    url = start_echo(gemstone, port="0").wait_for(r"echo is ready: (http\S+);")[1]
+    announce(gemstone, registry, "echo", url)
+    by = f"--registry={registry}"
+    assert gemstone("call", "echo", "add", "a=2", by) == ("42\n", "")
+    assert gemstone("call", "e*", "add", "a=2", environment={"GEMSTONE_REGISTRY": registry}) == ("42\n", "")
+    assert "there is no service 'nobody' on registry" in fails(gemstone, "call", "nobody", "add", by)
+    assert "there are echo" in fails(gemstone, "call", "nobody", "add", by)
+    (presence,) = json.loads(gemstone("services", by, "--json")[0])
+    assert (presence["service"], presence["urls"]) == ("echo", [url])
+
+
+def test_an_address_that_does_not_answer_is_passed_over(gemstone: Gemstone) -> None:
+    registry = start_registry(gemstone)
+    url = start_echo(gemstone, port="0").wait_for(r"echo is ready: (http\S+);")[1]
+    for address in ("http://127.0.0.1:1/api", url, "http://127.0.0.1:2/api"):
+        announce(gemstone, registry, "echo", address)
+    for _ in range(3):
+        assert gemstone("call", "echo", "add", "a=2", f"--registry={registry}") == ("42\n", "")
+
+
+def test_a_registry_leads_only_to_addresses_that_are_allowed(gemstone: Gemstone) -> None:
+    registry = start_registry(gemstone)
+    announce(gemstone, registry, "echo", "http://127.0.0.1.nip.example:1/api")
+    told = fails(gemstone, "call", "echo", "add", f"--registry={registry}")
+    assert "may not be called: it is not on the list of allowed addresses" in told
+    allowed = ("--allow", "http://127.0.0.1.nip.example:1")
+    told = fails(gemstone, "call", "echo", "add", f"--registry={registry}", *allowed)
+    assert "cannot be reached" in told
+
+
+def test_a_registry_with_a_token_answers_those_who_have_it(gemstone: Gemstone) -> None:
+    gemstone.write("token", f"{TOKEN}\n")
+    registry = start_registry(gemstone, "--token-file=token")
+    assert "Access denied" in fails(gemstone, "services", f"--registry={registry}")
+    assert "Access denied" in fails(gemstone, "call", "echo", "add", f"--registry={registry}")
+    assert "nobody is found" in fails(gemstone, "services", f"--registry={registry}", "--token-file=token")
+    environment = {"GEMSTONE_REGISTRY_TOKEN": TOKEN}
+    assert "nobody is found" in fails(gemstone, "services", f"--registry={registry}", environment=environment)
+
+
+def test_a_registry_does_not_start_where_it_may_not(gemstone: Gemstone) -> None:
+    assert "without a token" in fails(gemstone, "registry", "--host=0.0.0.0", "--port=0")
+    assert "is no pattern" in fails(gemstone, "registry", "--allow=nonsense")
+    gemstone.write("empty", "\n")
+    gemstone.write("short", "short\n")
+    assert "is empty" in fails(gemstone, "registry", "--token-file=empty")
+    assert "cannot be read" in fails(gemstone, "registry", "--token-file=nowhere")
+    assert "take 16 or more" in fails(gemstone, "registry", "--token-file=short")
+
+
+def test_a_registry_that_is_away_is_a_clear_error(gemstone: Gemstone) -> None:
+    for arguments in (["call", "echo", "add"], ["services"]):
+        assert "127.0.0.1:1" in fails(gemstone, *arguments, "--registry=http://127.0.0.1:1")
+
+
+def test_a_registry_ends_well_and_leaves_nothing(gemstone: Gemstone) -> None:
+    registry = gemstone.start("registry", "--port=0")
+    registry.wait_for("registry is ready")
+    registry.signal(signal.SIGTERM)
+    assert registry.status() == 0
+    assert not (gemstone.folder / ".gemstone").exists()

@@ -1,0 +1,520 @@
+"""Calls through RabbitMQ: what works, what is refused, and what a stranger may send."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+
+import aio_pika
+import pytest
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+
+from gemstone_events import strict_json
+from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.rpc.call_context import CallContext
+from gemstone_events.rpc.call_errors import (
+    CallTimeoutError,
+    InvalidAnswerError,
+    OutcomeUnknownError,
+    ServiceNotFoundError,
+    ServiceUnreachableError,
+)
+from gemstone_events.rpc.presence import Presence
+from gemstone_events.rpc.wire import ServerSettings, WireRequest
+from gemstone_events.rpc.wires.amqp_client import AmqpClientWire
+from gemstone_events.rpc.wires.amqp_server import open_url
+from gemstone_events.testing.servers import RabbitMQ
+from tests.integration.rpc_amqp_harness import client, echo, eventually, serving
+
+
+class Held:
+    """Answers when it is told to, and knows what it was asked."""
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+        self.calls: list[tuple[bytes, CallContext]] = []
+
+    async def answer(self, body: bytes, context: CallContext) -> bytes:
+        self.calls.append((body, context))
+        await self.release.wait()
+        return body
+
+
+@pytest.fixture
+def url(rabbitmq_url: str) -> str:
+    return f"{rabbitmq_url}#orders"
+
+
+@pytest.fixture
+async def wire(namespace: str) -> AsyncIterator[AmqpClientWire]:
+    async with client(namespace) as made:
+        yield made
+
+
+@pytest.fixture
+async def stranger(rabbitmq_url: str) -> AsyncIterator[AbstractChannel]:
+    """A client of another author."""
+    connection = await aio_pika.connect(rabbitmq_url)
+    async with connection:
+        yield await connection.channel()
+
+
+async def send(channel: AbstractChannel, queue: str, message: aio_pika.Message) -> None:
+    await channel.default_exchange.publish(message, routing_key=queue)
+
+
+async def test_a_call_is_answered(wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str) -> None:
+    async with serving(rabbitmq_url, namespace) as server:
+        assert await wire.call(url, WireRequest(b"[1]", 10.0)) == b"[1]"
+        assert server.status().serving
+        assert server.address.endswith("/%2F#orders")
+        assert "guest" not in server.address + wire.address(url)
+
+
+async def test_a_body_of_many_frames_comes_whole(
+    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str
+) -> None:
+    body = bytes(range(256)) * 4000
+    async with serving(rabbitmq_url, namespace):
+        assert await wire.call(url, WireRequest(body, 10.0)) == body
+        assert await wire.call(url, WireRequest(b"", 10.0)) == b""
+
+
+async def test_each_of_64_calls_in_flight_gets_its_own_answer(
+    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str
+) -> None:
+    async def slowly(body: bytes, context: CallContext) -> bytes:
+        await asyncio.sleep((int(body) * 7 % 64) / 1000)
+        return body
+
+    async with serving(rabbitmq_url, namespace, slowly):
+        bodies = [b"%d" % number for number in range(640)]
+        turns = asyncio.Semaphore(64)
+
+        async def call(body: bytes) -> bytes | None:
+            async with turns:
+                return await wire.call(url, WireRequest(body, 10.0))
+
+        assert await asyncio.gather(*map(call, bodies)) == bodies
+    assert (wire.counts.late, wire.counts.unexpected, wire.counts.unknown) == (0, 0, 0)
+
+
+async def test_a_server_sees_headers_caller_and_deadline(
+    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str
+) -> None:
+    held = Held()
+    held.release.set()
+    async with serving(rabbitmq_url, namespace, held.answer):
+        await wire.call(url, WireRequest(b"1", 9.0, {"authorization": "Bearer x"}))
+    [(_, context)] = held.calls
+    assert context.wire == "amqp"
+    assert context.headers["authorization"] == "Bearer x"
+    assert context.peer == "amqp:gemstone_events"
+    assert context.timeout is not None
+    assert 5.0 < context.timeout <= 9.0
+    assert not context.is_repeated
+
+
+async def test_a_notification_returns_when_the_broker_has_it(
+    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str
+) -> None:
+    held = Held()
+    async with serving(rabbitmq_url, namespace, held.answer, concurrency=1) as server:
+        for number in range(3):
+            assert await wire.call(url, WireRequest(b"%d" % number, 10.0, is_answered=False)) is None
+        held.release.set()
+        await eventually(lambda: len(held.calls) == 3, "the notifications")
+        assert server.counts.undeliverable == 0
+
+
+async def test_a_service_that_never_ran_is_not_found_at_once(wire: AmqpClientWire, url: str) -> None:
+    for is_answered in (True, False):
+        began = time.monotonic()
+        with pytest.raises(ServiceNotFoundError):
+            await wire.call(url, WireRequest(b"1", 30.0, is_answered=is_answered))
+        assert time.monotonic() - began < 10.0
+
+
+async def test_a_stopped_service_is_not_found_though_its_queue_is_there(
+    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str, stranger: AbstractChannel
+) -> None:
+    async with serving(rabbitmq_url, namespace):
+        await wire.call(url, WireRequest(b"1", 10.0))
+    queue = await stranger.get_queue(f"{namespace}.rpc.orders")
+    # Until the last answer is a second old, it counts as a sign of life, and the watch over pending calls decides.
+    with pytest.raises((ServiceNotFoundError, OutcomeUnknownError)):
+        await wire.call(url, WireRequest(b"2", 30.0))
+    with pytest.raises(ServiceNotFoundError):
+        await wire.call(url, WireRequest(b"3", 30.0))
+    await queue.delete(if_empty=False)
+
+
+async def test_a_pending_call_of_a_vanished_service_fails_before_its_deadline(
+    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str
+) -> None:
+    held = Held()
+    async with serving(rabbitmq_url, namespace, held.answer) as server:
+        call = asyncio.create_task(wire.call(url, WireRequest(b"1", 60.0)))
+        await eventually(lambda: bool(held.calls), "the call")
+        assert not await server.stop(0.0)
+        await server.close()
+        with pytest.raises(OutcomeUnknownError) as raised:
+            await asyncio.wait_for(call, 20.0)
+    assert not isinstance(raised.value, CallTimeoutError)
+    assert wire.counts.unknown == 1
+
+
+async def test_a_stopping_server_finishes_what_it_has_begun(
+    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str
+) -> None:
+    held = Held()
+    asked: list[None] = []
+    async with serving(rabbitmq_url, namespace, held.answer, on_question=lambda: asked.append(None)) as server:
+        call = asyncio.create_task(wire.call(url, WireRequest(b"1", 60.0)))
+        await eventually(lambda: bool(held.calls), "the call")
+        stopping = asyncio.create_task(server.stop(30.0))
+        await eventually(lambda: not server.status().serving, "the stop")
+        await eventually(lambda: len(asked) >= 2, "the caller's side to look after the call")
+        assert not call.done()
+        held.release.set()
+        assert await asyncio.wait_for(call, 10.0) == b"1"
+        assert await stopping
+
+
+async def test_an_expired_call_is_never_carried_out(
+    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str, stranger: AbstractChannel
+) -> None:
+    held = Held()
+    async with serving(rabbitmq_url, namespace, held.answer, concurrency=1) as server:
+        first = asyncio.create_task(wire.call(url, WireRequest(b"first", 30.0)))
+        await eventually(lambda: bool(held.calls), "the first call")
+        with pytest.raises(CallTimeoutError):
+            await wire.call(url, WireRequest(b"expires in the queue", 0.3))
+        held.release.set()
+        assert await first == b"first"
+        late = aio_pika.Message(b"expired on arrival", headers={"gemstone-timeout": "-1"})
+        await send(stranger, f"{namespace}.rpc.orders", late)
+        await eventually(lambda: server.counts.expired == 1, "the expired call to be dropped")
+        assert await wire.call(url, WireRequest(b"last", 30.0)) == b"last"
+    assert [body for body, _ in held.calls] == [b"first", b"last"]
+
+
+async def test_a_late_answer_is_counted_and_ignored(
+    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str
+) -> None:
+    held = Held()
+    async with serving(rabbitmq_url, namespace, held.answer):
+        with pytest.raises(CallTimeoutError):
+            await wire.call(url, WireRequest(b"1", 0.5))
+        cancelled = asyncio.create_task(wire.call(url, WireRequest(b"2", 30.0)))
+        await eventually(lambda: len(held.calls) == 2, "the second call")
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        assert wire.counts.unknown == 2
+        held.release.set()
+        await eventually(lambda: wire.counts.late == 2, "the late answers")
+        assert await wire.call(url, WireRequest(b"3", 10.0)) == b"3"
+    assert wire.counts.unexpected == 0
+
+
+async def test_forged_and_doubled_answers_are_counted_and_ignored(
+    wire: AmqpClientWire, url: str, namespace: str, stranger: AbstractChannel
+) -> None:
+    queue = await stranger.declare_queue(f"{namespace}.rpc.orders", durable=True)
+
+    async def answer_thrice(message: AbstractIncomingMessage) -> None:
+        assert message.reply_to is not None
+        for correlation_id in ("0" * 32, message.correlation_id, message.correlation_id, None):
+            reply = aio_pika.Message(message.body, correlation_id=correlation_id)
+            await stranger.default_exchange.publish(reply, routing_key=message.reply_to)
+
+    await queue.consume(answer_thrice, no_ack=True)
+    assert await wire.call(url, WireRequest(b"mine", 10.0)) == b"mine"
+    await eventually(lambda: wire.counts.unexpected == 3, "the forged, the doubled and the nameless answer")
+    assert await wire.call(url, WireRequest(b"mine too", 10.0)) == b"mine too"
+    await queue.delete(if_unused=False, if_empty=False)
+
+
+async def test_an_answer_beyond_the_limit_is_an_error(url: str, rabbitmq_url: str, namespace: str) -> None:
+    async def too_much(body: bytes, context: CallContext) -> bytes:
+        return b"x" * (100_001 if body == b"long" else 100_000)
+
+    async with serving(rabbitmq_url, namespace, too_much), client(namespace, body_bytes=100_000) as wire:
+        with pytest.raises(InvalidAnswerError, match="100001 bytes"):
+            await wire.call(url, WireRequest(b"long", 10.0))
+        answer = await wire.call(url, WireRequest(b"just so", 10.0))
+        assert answer is not None
+        assert len(answer) == 100_000
+
+
+async def test_more_calls_than_may_be_pending_fail_as_unreachable(url: str, rabbitmq_url: str, namespace: str) -> None:
+    held = Held()
+    async with serving(rabbitmq_url, namespace, held.answer), client(namespace, pending=3) as wire:
+        calls = [asyncio.create_task(wire.call(url, WireRequest(b"1", 10.0))) for _ in range(4)]
+        await eventually(lambda: len(held.calls) == 3, "three calls")
+        held.release.set()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert answers.count(b"1") == 3
+    assert [type(answer) for answer in answers if answer != b"1"] == [ServiceUnreachableError]
+
+
+async def test_any_amqp_client_calls_with_a_reply_queue_of_its_own(
+    rabbitmq_url: str, namespace: str, stranger: AbstractChannel
+) -> None:
+    replies = await stranger.declare_queue("", exclusive=True)
+    assert replies.name.startswith("amq.gen-")
+    async with serving(rabbitmq_url, namespace):
+        message = aio_pika.Message(b"[1]", reply_to=replies.name, correlation_id="any text at all")
+        await send(stranger, f"{namespace}.rpc.orders", message)
+        async with asyncio.timeout(10.0), replies.iterator(no_ack=True) as answers:
+            answer = await anext(answers)
+    assert (answer.body, answer.correlation_id, answer.content_type) == (b"[1]", "any text at all", "application/json")
+
+
+async def test_a_deleted_reply_queue_hurts_only_its_owner(
+    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str, stranger: AbstractChannel
+) -> None:
+    held = Held()
+    replies = await stranger.declare_queue("", exclusive=True)
+    async with serving(rabbitmq_url, namespace, held.answer) as server:
+        for _ in range(10):
+            await send(stranger, f"{namespace}.rpc.orders", aio_pika.Message(b"[1]", reply_to=replies.name))
+        await eventually(lambda: len(held.calls) == 10, "the calls")
+        await replies.delete()
+        held.release.set()
+        await eventually(lambda: server.counts.undeliverable == 10, "the undeliverable answers")
+        assert await wire.call(url, WireRequest(b"2", 10.0)) == b"2"
+        assert server.status().serving
+
+
+@pytest.mark.parametrize("reply_to", ["{}.rpc.orders", "{}.anything", "amq.topic", "amq.ctag"])
+async def test_nobody_has_a_service_write_into_queues_that_are_not_for_answers(
+    reply_to: str,
+    wire: AmqpClientWire,
+    url: str,
+    rabbitmq_url: str,
+    namespace: str,
+    stranger: AbstractChannel,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    held = Held()
+    held.release.set()
+    async with serving(rabbitmq_url, namespace, held.answer) as server:
+        message = aio_pika.Message(b"[1]", reply_to=reply_to.format(namespace))
+        await send(stranger, f"{namespace}.rpc.orders", message)
+        await eventually(lambda: server.counts.forbidden == 1, "the refusal")
+        assert await wire.call(url, WireRequest(b"2", 10.0)) == b"2"
+    assert [body for body, _ in held.calls] == [b"2"]
+    assert "wants its answer in the queue" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("message", "complaint"),
+    [
+        ({"content_type": "application/x-python-serialize"}, "content type"),
+        ({"content_encoding": "gzip"}, "content encoding"),
+        ({"body": b"x" * 1001}, "1000 bytes"),
+        ({"headers": {"x": "y" * 17_000}}, "headers"),
+    ],
+)
+async def test_what_may_not_be_sent_is_answered_with_an_error(
+    message: dict[str, object], complaint: str, rabbitmq_url: str, namespace: str, stranger: AbstractChannel
+) -> None:
+    replies = await stranger.declare_queue("", exclusive=True)
+    held = Held()
+    async with serving(rabbitmq_url, namespace, held.answer, body_bytes=1000) as server:
+        properties: dict[str, object] = {"body": b"[1]", "reply_to": replies.name, "correlation_id": "7", **message}
+        await send(stranger, f"{namespace}.rpc.orders", aio_pika.Message(**properties))  # type: ignore[arg-type]
+        async with asyncio.timeout(10.0), replies.iterator(no_ack=True) as answers:
+            answer = await anext(answers)
+        assert server.counts.refused == 1
+    error = strict_json.loads(answer.body)
+    assert isinstance(error, dict)
+    assert isinstance(error["error"], dict)
+    assert error["error"]["code"] == -32600
+    assert complaint in str(error["error"]["data"])
+    assert answer.correlation_id == "7"
+    assert not held.calls
+
+
+async def test_odd_headers_are_passed_over(rabbitmq_url: str, namespace: str, stranger: AbstractChannel) -> None:
+    held = Held()
+    held.release.set()
+    headers = {"Upper": "a", "number": 3, "nested": {"x": 1}, "list": [1], "control": "a\nb", "none": None, "b": True}
+    async with serving(rabbitmq_url, namespace, held.answer):
+        message = aio_pika.Message(b"1", headers=headers, expiration=7.5, app_id="theirs")
+        await send(stranger, f"{namespace}.rpc.orders", message)
+        await eventually(lambda: bool(held.calls), "the call")
+    [(_, context)] = held.calls
+    assert context.headers == {"upper": "a", "number": "3"}
+    assert context.timeout is not None
+    assert 5.0 < context.timeout <= 7.5
+    assert context.peer == "amqp:theirs"
+
+
+async def test_an_answer_function_that_raises_is_an_internal_error(
+    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str
+) -> None:
+    async def broken(body: bytes, context: CallContext) -> bytes:
+        raise LookupError("not for callers")
+
+    async with serving(rabbitmq_url, namespace, broken):
+        answer = await wire.call(url, WireRequest(b"1", 10.0))
+    assert answer is not None
+    assert b"-32603" in answer
+    assert b"not for callers" not in answer
+
+
+async def test_a_deleted_queue_is_declared_anew_and_served_again(
+    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str, stranger: AbstractChannel
+) -> None:
+    held = Held()
+    async with serving(rabbitmq_url, namespace, held.answer) as server:
+        begun = asyncio.create_task(wire.call(url, WireRequest(b"begun", 30.0)))
+        await eventually(lambda: bool(held.calls), "the call")
+        await stranger.queue_delete(f"{namespace}.rpc.orders")
+        await eventually(lambda: server.status().serving, "the server to mend it")
+        held.release.set()
+        assert await begun == b"begun"
+
+        async def is_answered() -> bool:
+            with contextlib.suppress(ServiceNotFoundError):
+                return await wire.call(url, WireRequest(b"2", 10.0)) == b"2"
+            return False
+
+        async with asyncio.timeout(10.0):
+            while not await is_answered():
+                await asyncio.sleep(0.05)
+
+
+async def test_presence_finds_the_running_instances_of_all_services(
+    wire: AmqpClientWire, rabbitmq_url: str, namespace: str, stranger: AbstractChannel
+) -> None:
+    assert await wire.find(rabbitmq_url, "*", 0.3) == []
+    async with (
+        serving(rabbitmq_url, namespace, instance="one"),
+        serving(rabbitmq_url, namespace, instance="two") as second,
+        serving(rabbitmq_url, namespace, service="orders.archive", instance="three"),
+    ):
+
+        async def found(pattern: str) -> list[str]:
+            return [presence.instance for presence in await wire.find(rabbitmq_url, pattern, 0.5)]
+
+        assert await found("orders") == ["one", "two"]
+        assert await found("orders*") == ["one", "two", "three"]
+        assert await found("nobody") == []
+        await second.stop(1.0)
+        assert await found("orders") == ["one"]
+        await send(stranger, "nowhere", aio_pika.Message(b""))
+        exchange = await stranger.get_exchange(f"{namespace}.rpc.presence")
+        for question in (b"", b"[]", b'{"pattern":1}', b"x" * 5000, b'{"pattern":"*"}'):
+            await exchange.publish(aio_pika.Message(question, reply_to=f"{namespace}.rpc.orders"), "")
+        assert await found("orders") == ["one"]
+
+
+async def test_two_services_of_one_broker_share_a_connection(
+    wire: AmqpClientWire, rabbitmq_node: RabbitMQ, namespace: str
+) -> None:
+    url = rabbitmq_node.url
+    async with serving(url, namespace, service="a"), serving(url, namespace, service="b"):
+        await asyncio.gather(*(wire.call(f"{url}#{name}", WireRequest(b"1", 10.0)) for name in "abab"))
+        listed = rabbitmq_node.ctl("list_connections", "client_properties")
+    assert listed.count("gemstone_events (calls)") == 1
+
+
+async def test_a_wrong_password_is_a_clear_error_on_both_sides(
+    wire: AmqpClientWire, rabbitmq_url: str, namespace: str
+) -> None:
+    wrong = rabbitmq_url.replace("guest:guest@", "guest:s3cret@")
+    for attempt in (wire.call(f"{wrong}#orders", WireRequest(b"1", 10.0)), wire.find(wrong, "*", 0.1)):
+        with pytest.raises(ServiceConfigurationError, match="refuses user or password of 'guest'") as raised:
+            await attempt
+        assert "s3cret" not in str(raised.value)
+    with pytest.raises(ServiceConfigurationError, match="refuses user or password"):
+        async with serving(wrong, namespace):
+            pass
+
+
+async def test_a_virtual_host_that_is_not_there_is_a_clear_error(
+    wire: AmqpClientWire, rabbitmq_url: str, namespace: str
+) -> None:
+    wrong = rabbitmq_url.removesuffix("//") + "/nowhere"
+    with pytest.raises(ServiceConfigurationError, match="virtual host 'nowhere'"):
+        await wire.call(f"{wrong}#orders", WireRequest(b"1", 10.0))
+    with pytest.raises(ServiceConfigurationError, match="virtual host 'nowhere'"):
+        async with serving(wrong, namespace):
+            pass
+
+
+async def test_a_queue_that_was_declared_otherwise_is_a_clear_error(
+    rabbitmq_url: str, namespace: str, stranger: AbstractChannel
+) -> None:
+    queue = await stranger.declare_queue(f"{namespace}.rpc.orders", durable=False)
+    with pytest.raises(ServiceConfigurationError, match="declared otherwise"):
+        async with serving(rabbitmq_url, namespace):
+            pass
+    await queue.delete()
+
+
+async def test_a_broker_that_is_away_is_no_error_for_a_server_and_unreachable_for_a_caller(
+    wire: AmqpClientWire, namespace: str, rabbitmq_node: RabbitMQ
+) -> None:
+    await asyncio.to_thread(rabbitmq_node.stop)
+    async with serving(rabbitmq_node.url, namespace) as server:
+        assert not server.status().serving
+        assert "guest" not in server.status().detail
+        with pytest.raises(ServiceUnreachableError):
+            await wire.call(f"{rabbitmq_node.url}#orders", WireRequest(b"1", 5.0))
+        await asyncio.to_thread(rabbitmq_node.start)
+        await eventually(lambda: server.status().serving, "the server to connect", 60.0)
+
+        async def call() -> bytes | None:
+            with contextlib.suppress(ServiceUnreachableError):
+                return await wire.call(f"{rabbitmq_node.url}#orders", WireRequest(b"1", 5.0))
+            return None
+
+        async with asyncio.timeout(30.0):
+            while await call() != b"1":
+                await asyncio.sleep(0.05)
+
+
+async def test_closing_twice_and_before_the_start_is_harmless(rabbitmq_url: str, namespace: str) -> None:
+    settings = ServerSettings(
+        service="orders", presence=lambda: Presence(service="orders", instance="1"), namespace=namespace
+    )
+    server = open_url(rabbitmq_url, settings)
+    await server.close()
+    server = open_url(rabbitmq_url, settings)
+    await server.start(echo)
+    assert await server.stop(1.0)
+    await server.close()
+    await server.close()
+    async with client(namespace) as wire:
+        await wire.close()
+
+
+async def test_closing_fails_what_is_pending(wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str) -> None:
+    held = Held()
+    async with serving(rabbitmq_url, namespace, held.answer):
+        call = asyncio.create_task(wire.call(url, WireRequest(b"1", 30.0)))
+        await eventually(lambda: bool(held.calls), "the call")
+        await wire.close()
+        with pytest.raises(OutcomeUnknownError):
+            await call
+        held.release.set()
+
+
+async def test_nothing_is_left_behind_by_many_calls(
+    url: str, rabbitmq_url: str, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    async with serving(rabbitmq_url, namespace), client(namespace) as wire:
+        await wire.call(url, WireRequest(b"1", 10.0))
+        before = len(asyncio.all_tasks())
+        for _ in range(20):
+            await asyncio.gather(*(wire.call(url, WireRequest(b"1", 10.0)) for _ in range(64)))
+        await eventually(lambda: len(asyncio.all_tasks()) <= before + 1, "the tasks to end")
+    await eventually(lambda: len(asyncio.all_tasks()) == 1, "the connections to end")
+    assert not caplog.records

@@ -1,0 +1,426 @@
+"""Services by their interfaces: local ones, proxies, life cycle, injection."""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.management import (
+    AbstractComponent,
+    Channel,
+    ChannelAddress,
+    ChannelInstances,
+    ChannelManager,
+    CheckReport,
+    Component,
+    ComponentDescriptor,
+    ComponentRegistry,
+    ComponentStatus,
+    HealthStatus,
+    LocalComponentRegistry,
+    LocalServiceException,
+    Service,
+    ServiceInstanceProvider,
+    ServiceManager,
+    channel,
+    component,
+    health_check,
+    health_checks,
+    idempotent,
+    implementation,
+    inject_service,
+    service,
+)
+from gemstone_events.management.descriptors import component_descriptor
+from gemstone_events.rpc.call_errors import InvalidAnswerError, ServiceNotFoundError, ServiceUnreachableError
+from gemstone_events.rpc.client.caller import Wires
+from gemstone_events.rpc.client.requests import MethodCall
+from gemstone_events.rpc.errors import InvalidParams
+from gemstone_events.strict_json import JsonValue
+
+
+@dataclass(frozen=True)
+class Money:
+    cents: int
+
+
+@service()
+class Prices(Service, ABC):
+    """What things cost."""
+
+    @idempotent
+    @abstractmethod
+    async def price(self, article: str, count: int = 1) -> Money: ...
+
+    @abstractmethod
+    def total(self, amounts: list[Money]) -> Money: ...
+
+
+@service()
+class Stock(Service, ABC):
+    @abstractmethod
+    async def count(self, article: str) -> int: ...
+
+
+@component(services=[Prices, Stock])
+class ShopComponent(Component, ABC):
+    """A shop."""
+
+
+@implementation()
+class LocalPrices(Prices):
+    async def price(self, article: str, count: int = 1) -> Money:
+        return Money(100 * count)
+
+    def total(self, amounts: list[Money]) -> Money:
+        return Money(sum(each.cents for each in amounts))
+
+
+@health_checks()
+@implementation()
+class LocalStock(Stock):
+    prices = ServiceInstanceProvider(Prices)
+
+    async def count(self, article: str) -> int:
+        return (await self.prices.price(article)).cents
+
+    @inject_service()
+    def set_prices(self, prices: Prices) -> None:
+        self.same = prices
+
+    @health_check("stock is counted")
+    def counted(self, result: CheckReport) -> None:
+        result.set_status(HealthStatus.WARNING, "soon")
+
+
+@implementation()
+class Shop(AbstractComponent, ShopComponent):
+    events: list[str]
+
+    async def startup(self) -> None:
+        self.events = ["startup"]
+        super().startup()
+
+    def shutdown(self) -> None:
+        self.events.append("shutdown")
+        super().shutdown()
+
+    @health_check()
+    async def open(self) -> None: ...
+
+
+@channel("fake")
+class FakeChannel(Channel):
+    """Answers without a network."""
+
+    answers: Callable[[str, MethodCall], JsonValue]
+
+    async def call(self, url: str, call: MethodCall, wires: Wires) -> JsonValue:
+        answer = type(self).answers(url, call)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def manager_of(
+    answers: Callable[[str, MethodCall], object], *urls: str, registry: ComponentRegistry | None = None
+) -> ServiceManager:
+    """A manager that reaches the shop by a fake channel."""
+
+    @channel("other")
+    class Other(FakeChannel):
+        pass
+
+    Other.answers = staticmethod(answers)  # type: ignore[assignment]
+    kind = channel("fake")(type("Mine", (Other,), {}))
+    known = LocalComponentRegistry() if registry is None else registry
+    if isinstance(known, LocalComponentRegistry):
+        channels = [ChannelInstances("shop_component", "fake", urls)] if urls else []
+        known._components["shop_component"] = channels
+    return ServiceManager(known, ChannelManager([kind, Other]))
+
+
+async def test_a_proxy_is_called_like_the_interface_and_speaks_json() -> None:
+    calls: list[tuple[str, str, object, bool]] = []
+
+    def answer(url: str, call: MethodCall) -> object:
+        calls.append((url, call.method_name, call.params, call.idempotent))
+        return {"cents": 5}
+
+    async with manager_of(answer, "fake://a") as manager:
+        prices = manager.get_service(Prices)
+        assert await prices.price("pen", count=2) == Money(5)
+        assert await asyncio.to_thread(prices.total, [Money(1)]) == Money(5)
+
+        assert isinstance(prices, Prices)
+        assert repr(prices) == "<proxy of the service 'prices'>"
+        assert manager.get_service(Prices) is prices
+    assert calls == [
+        ("fake://a", "prices.price", {"article": "pen", "count": 2}, True),
+        ("fake://a", "prices.total", {"amounts": [{"cents": 1}]}, False),
+    ]
+
+
+def test_a_proxy_works_in_a_script_without_an_event_loop() -> None:
+    with manager_of(lambda url, call: {"cents": 5}, "fake://a") as manager:
+        assert manager.get_service(Prices).total([]) == Money(5)
+
+
+async def test_a_blocking_method_is_refused_on_an_event_loop() -> None:
+    async with manager_of(lambda url, call: {"cents": 5}, "fake://a") as manager:
+        with pytest.raises(LocalServiceException, match="prices.total would block the event loop"):
+            manager.get_service(Prices).total([])
+        with pytest.raises(LocalServiceException, match="await aclose"):
+            manager.close()
+
+
+async def test_wrong_arguments_are_refused_before_anything_is_called() -> None:
+    def answer(url: str, call: MethodCall) -> object:
+        raise AssertionError
+
+    async with manager_of(answer, "fake://a") as manager:
+        prices = manager.get_service(Prices)
+        with pytest.raises(TypeError, match=r"prices.price\(\): missing a required argument: 'article'"):
+            await prices.price()  # type: ignore[call-arg]
+        with pytest.raises(LocalServiceException) as refused:
+            await prices.price(5)  # type: ignore[arg-type]
+    assert refused.value.data == {"article": ["Not a valid string."]}
+
+
+async def test_a_wrong_answer_is_an_invalid_one() -> None:
+    async with manager_of(lambda url, call: {"cents": "5"}, "fake://a") as manager:
+        with pytest.raises(InvalidAnswerError) as refused:
+            await manager.get_service(Prices).price("pen")
+    assert refused.value.data == {"cents": ["Not a valid integer."]}
+
+
+async def test_the_preferred_channel_comes_first_and_another_where_it_fails() -> None:
+    urls: list[str] = []
+
+    def answer(url: str, call: MethodCall) -> object:
+        urls.append(url)
+        return ServiceUnreachableError("gone") if url == "other://b" else {"cents": 1}
+
+    async with manager_of(answer, "fake://a") as manager:
+        known = manager.registry
+        assert isinstance(known, LocalComponentRegistry)
+        known._components["shop_component"] += [ChannelInstances("shop_component", "other", ["other://b"])]
+        await manager.get_service(Prices).price("pen")
+        await manager.get_service(Prices, preferred_channel="other").price("pen")
+
+        assert urls == ["fake://a", "other://b", "fake://a"]
+        assert manager.report()["remote"] == {"shop_component": {"fake": ["fake://a"], "other": ["other://b"]}}
+        with pytest.raises(ServiceConfigurationError, match="no channel 'smoke': there are fake, other, local"):
+            manager.get_service(Prices, "smoke")
+
+
+async def test_the_registry_is_asked_again_where_all_addresses_fail() -> None:
+    class Moving(ComponentRegistry):
+        asked = 0
+
+        async def register(
+            self, descriptor: ComponentDescriptor[object], addresses: Sequence[ChannelAddress]
+        ) -> None: ...
+
+        async def deregister(self, descriptor: ComponentDescriptor[object]) -> None: ...
+
+        async def get_addresses(self, descriptor: ComponentDescriptor[object]) -> list[ChannelInstances]:
+            self.asked += 1
+            return [ChannelInstances(descriptor.name, "fake", [f"fake://{self.asked}"])]
+
+    def answer(url: str, call: MethodCall) -> object:
+        return ServiceUnreachableError("gone") if url == "fake://1" else {"cents": 1}
+
+    registry = Moving()
+    async with manager_of(answer, registry=registry) as manager:
+        prices = manager.get_service(Prices)
+        await asyncio.gather(*(prices.price("pen") for _ in range(8)))
+    assert registry.asked == 2
+
+
+async def test_a_registry_pushes_changes_to_channels() -> None:
+    urls: list[str] = []
+
+    def answer(url: str, call: MethodCall) -> object:
+        urls.append(url)
+        return {"cents": 1}
+
+    async with manager_of(answer, "fake://a") as manager:
+        descriptor = component_descriptor(ShopComponent)
+        prices = manager.get_service(Prices)
+        await prices.price("pen")
+        await manager.registry.register(descriptor, [ChannelAddress("fake", "fake://b")])
+        await prices.price("pen")
+        await manager.registry.deregister(descriptor)
+        with pytest.raises(ServiceNotFoundError, match="no instance of the component 'shop_component'"):
+            await prices.price("pen")
+    assert urls == ["fake://a", "fake://b"]
+
+
+async def test_what_is_implemented_here_is_not_called_from_afar() -> None:
+    manager = ServiceManager(LocalComponentRegistry())
+    prices, stock = LocalPrices(), LocalStock()
+    manager.register(Shop(prices, stock))
+
+    assert manager.get_service(Prices) is prices
+    assert manager.get_service(Prices, "local") is prices
+    assert stock.same is prices
+    assert await manager.get_service(Stock).count("pen") == 100
+
+
+def test_a_service_that_shall_be_local_and_is_not_says_so() -> None:
+    with pytest.raises(LocalServiceException, match="'prices' is not implemented in this process"):
+        ServiceManager(LocalComponentRegistry()).get_service(Prices, "local")
+
+
+async def test_a_component_is_started_registered_and_stopped() -> None:
+    registry, shop = LocalComponentRegistry(), Shop(LocalPrices(), LocalStock())
+    manager = ServiceManager(registry)
+    manager.register(shop)
+    descriptor = component_descriptor(ShopComponent)
+    assert (shop.get_status(), manager.component_names) == (ComponentStatus.VIRGIN, ("shop_component",))
+
+    await manager.startup(["http://h:1/api", "amqp://h/v#shop"])
+    assert shop.get_status() is ComponentStatus.RUNNING
+    assert await registry.get_addresses(descriptor) == [
+        ChannelInstances("shop_component", "http", ["http://h:1/api"]),
+        ChannelInstances("shop_component", "amqp", ["amqp://h/v#shop"]),
+    ]
+    with pytest.raises(ServiceConfigurationError, match="'shop_component' runs already"):
+        await manager.startup()
+    await manager.shutdown()
+    await manager.shutdown()
+
+    assert shop.get_status() is ComponentStatus.STOPPED
+    assert shop.events == ["startup", "shutdown"]
+    assert await registry.get_addresses(descriptor) == []
+
+
+def test_without_a_host_a_component_is_called_by_http_on_this_machine() -> None:
+    assert Shop().get_addresses(8001) == [ChannelAddress("http", "http://127.0.0.1:8001/api")]
+    assert Shop().get_addresses(None) == []
+
+
+async def test_components_that_were_started_are_stopped_where_another_fails(caplog: pytest.LogCaptureFixture) -> None:
+    @service()
+    class Other:
+        async def go(self) -> None: ...
+
+    @component("other", services=[Other])
+    class OtherInterface(Component, ABC): ...
+
+    @implementation()
+    class Broken(AbstractComponent, OtherInterface, Other):
+        def startup(self) -> None:
+            raise OSError("no disk")
+
+        def shutdown(self) -> None:
+            raise OSError("still no disk")
+
+        async def go(self) -> None: ...
+
+    shop = Shop(LocalPrices(), LocalStock())
+    manager = ServiceManager(LocalComponentRegistry())
+    manager.register(shop, Broken())
+
+    with pytest.raises(OSError, match="no disk"), caplog.at_level(logging.CRITICAL):
+        await manager.startup()
+    assert shop.get_status() is ComponentStatus.STOPPED
+
+
+async def test_a_registry_that_is_away_keeps_nothing_from_starting(caplog: pytest.LogCaptureFixture) -> None:
+    class Away(LocalComponentRegistry):
+        async def register(
+            self, descriptor: ComponentDescriptor[object], addresses: Sequence[ChannelAddress]
+        ) -> None:
+            raise ServiceUnreachableError("no Redis")
+
+    shop = Shop(LocalPrices(), LocalStock())
+    manager = ServiceManager(Away())
+    manager.register(shop)
+    async with manager:
+        assert shop.get_status() is ComponentStatus.RUNNING
+    assert "the registry of components cannot be used: no Redis" in caplog.text
+
+
+async def test_health_is_that_of_components_and_services() -> None:
+    shop = Shop(LocalPrices(), LocalStock())
+    manager = ServiceManager(LocalComponentRegistry())
+    manager.register(shop)
+
+    report = await manager.health()
+    assert not report.ok  # it is not started
+    async with manager:
+        report = await manager.health()
+        health = await manager.get_health()
+    assert report.ok
+    assert health.status is HealthStatus.WARNING
+    assert [(r.name, r.status.name, r.details) for r in health.results] == [
+        ("open", "OK", ""),
+        ("stock is counted", "WARNING", "soon"),
+    ]
+
+
+async def test_the_methods_of_a_component_are_exposed_with_the_types_of_the_interface() -> None:
+    @implementation()
+    class Untyped(Prices):
+        async def price(self, article, count=1):  # type: ignore[no-untyped-def]
+            return Money(count)
+
+        def total(self, amounts):  # type: ignore[no-untyped-def]
+            return {"cents": 5}
+
+    manager = ServiceManager(LocalComponentRegistry())
+    manager.register(Shop(Untyped(), LocalStock()))
+    methods = {method.name: method for method in manager.methods()}
+
+    assert list(methods) == ["prices.price", "prices.total", "stock.count"]
+    price = methods["prices.price"]
+    assert (price.idempotent, price.is_coroutine, methods["prices.total"].is_coroutine) == (True, True, False)
+    args, kwargs = price.bind(["pen", 5])
+    assert await price.function(*args, **kwargs) == {"cents": 5}  # type: ignore[misc]
+    with pytest.raises(InvalidParams):
+        price.bind(["pen", "5"])
+    with pytest.raises(TypeError, match="the result of prices.total does not fit"):
+        methods["prices.total"].function([])
+
+
+def test_what_cannot_be_registered_is_refused() -> None:
+    manager = ServiceManager(LocalComponentRegistry())
+    with pytest.raises(ServiceConfigurationError, match=r"int is no implementation: decorate it with @implementation"):
+        manager.register(5)
+    manager.register(Shop(LocalPrices()))
+    with pytest.raises(ServiceConfigurationError, match="'shop_component' has no implementation of Stock"):
+        manager.methods()
+    with pytest.raises(ServiceConfigurationError, match=r"\('prices'\) is implemented twice"):
+        manager.register(LocalPrices())
+
+
+def test_what_cannot_be_injected_is_refused() -> None:
+    class Two:
+        @inject_service()
+        def take(self, one: Prices, two: Stock) -> None: ...
+
+    class Untyped:
+        @inject_service()
+        def take(self, one):  # type: ignore[no-untyped-def]
+            ...
+
+    class NoService:
+        numbers = ServiceInstanceProvider(int)
+
+    manager = ServiceManager(LocalComponentRegistry())
+    with pytest.raises(ServiceConfigurationError, match="takes one parameter besides self"):
+        manager.inject(Two())
+    with pytest.raises(ServiceConfigurationError, match="object is no interface of a service"):
+        manager.inject(Untyped())
+    with pytest.raises(ServiceConfigurationError, match="int is no interface of a service"):
+        manager.inject(NoService())
+    with pytest.raises(LocalServiceException, match="LocalStock.prices is not there yet"):
+        _ = LocalStock().prices
+    with pytest.raises(ServiceConfigurationError, match="needs parentheses"):
+        inject_service(LocalStock.count)  # type: ignore[arg-type]
