@@ -461,7 +461,8 @@ class MicroService(Settings, Container):
         )
 
     def _transport_addresses(self) -> list[str]:
-        return [transport.address for transport in self._messaging.transports] if self._messaging else []
+        transports = self._messaging.transports if self._messaging else self._make_transports()
+        return [transport.address for transport in transports]
 
     def _warn_of_unreachable_methods(self, logger: logging.Logger) -> None:
         if self._authenticates:

@@ -22,9 +22,6 @@ def make_servers(urls: Sequence[str], settings: ServerSettings) -> list[ServerWi
 def servable(urls: Sequence[object]) -> list[str]:
     """Return those of ``urls`` that are URLs of a broker or bus by which calls can come in."""
     known = schemes(SERVERS)
-    import importlib.util  # TEMPORARY until the wires exist
-
-    known = {k: v for k, v in known.items() if importlib.util.find_spec(v.module)}
     return [url for url in urls if isinstance(url, str) and scheme_of(url) in known]
 
 

@@ -12,9 +12,12 @@ from typing import NoReturn
 import rich_click as click
 
 from gemstone_events.cli.call import call, call_raw
+from gemstone_events.cli.compat import compat
 from gemstone_events.cli.dead_letters import dead_letters
+from gemstone_events.cli.describe import describe
 from gemstone_events.cli.doctor import doctor
 from gemstone_events.cli.emit import emit
+from gemstone_events.cli.generate_client import generate_client
 from gemstone_events.cli.registry import registry
 from gemstone_events.cli.run import run
 from gemstone_events.cli.services import services
@@ -43,11 +46,26 @@ def gemstone() -> None:
     See who is there:         gemstone services
     Call a method:            gemstone call hello greet who=world
     Call it at its URL:       gemstone call http://127.0.0.1:8000 greet who=world
+    Describe a service:       gemstone describe hello.py
     Find out what is wrong:   gemstone doctor hello.py
     """
 
 
-for _command in (run, emit, tail, call, call_raw, services, registry, dead_letters, transports, doctor):
+for _command in (
+    run,
+    emit,
+    tail,
+    call,
+    call_raw,
+    services,
+    registry,
+    describe,
+    generate_client,
+    compat,
+    dead_letters,
+    transports,
+    doctor,
+):
     gemstone.add_command(_command)
 
 

@@ -133,10 +133,8 @@ def call_raw(
       gemstone call_raw http://127.0.0.1:8001/api add 2 40
     """
     request = _request(method, parameters, notify)
-    work = _call_url(url, None, request, dict(read_header(text) for text in headers), timeout)
-    started = time.perf_counter()
-    outcome = asyncio.run(_outcome(work))
-    print(f"the call took {time.perf_counter() - started:.5f} seconds", file=sys.stderr)
+    sent = dict(read_header(text) for text in headers)
+    outcome = asyncio.run(_outcome(_call_url(url, None, request, sent, timeout, is_timed=True)))
     return show(outcome, notify=notify, as_json=as_json)
 
 
@@ -153,12 +151,24 @@ async def _call_name(
 
 
 async def _call_url(
-    url: str, namespace: str | None, request: Request, headers: Mapping[str, str], timeout: float
+    url: str,
+    namespace: str | None,
+    request: Request,
+    headers: Mapping[str, str],
+    timeout: float,
+    *,
+    is_timed: bool = False,
 ) -> JsonValue:
     namespace = check_name("namespace", namespace or settings_of().namespace)
     wires = WirePool(ClientSettings(namespace=namespace, client=CLIENT))
     try:
-        return await _call_first(wires, [url], request, headers, timeout)
+        wires.wire_for(url)  # loads libraries, which is not the call's time
+        started = time.perf_counter()
+        try:
+            return await _call_one(wires, url, request, headers, timeout)
+        finally:
+            if is_timed:
+                print(f"the call took {time.perf_counter() - started:.5f} seconds", file=sys.stderr)
     finally:
         await wires.close()
 

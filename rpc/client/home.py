@@ -44,6 +44,7 @@ class Home:
         self._settings = settings
         self._lock = threading.Lock()
         self._inherited: list[_Place] = []
+        self._closing: set[asyncio.Task[None]] = set()
         self._place: _Place | None = None
         self._is_lent = pool is not None
         if pool is not None:
@@ -77,7 +78,8 @@ class Home:
             return
         if place.is_here:
             closing = place.loop.create_task(place.close())
-            place.tasks.add(closing)
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
             return
         with suppress(ServiceUnreachableError, TimeoutError, concurrent.futures.CancelledError):
             place.submit(place.close()).result(_CLOSE_SECONDS)

@@ -40,8 +40,8 @@ class Target(MicroService):
 
     @exposed_method(requires_handler_reference=True)
     async def handler(self, handler: object, **kwargs: object) -> object:
-        """Return what is no JSON."""
-        return handler
+        """Tell whether there is one, in no JSON."""
+        return {handler}
 
 
 async def main(broker: str, namespace: str, folder: str) -> None:

@@ -1,0 +1,279 @@
+"""A service in another process, called as its interface: over HTTP, RabbitMQ and the embedded bus, found by a registry."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from gemstone_events import MicroService
+from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.management import (
+    ChannelInstances,
+    ChannelManager,
+    ComponentRegistry,
+    LocalComponentRegistry,
+    PresenceComponentRegistry,
+    RedisComponentRegistry,
+    ServiceInstanceProvider,
+    ServiceManager,
+)
+from gemstone_events.management.addresses import addresses_of
+from gemstone_events.management.descriptors import component_descriptor
+from gemstone_events.rpc.call_errors import (
+    CalledServiceError,
+    CallTimeoutError,
+    OutcomeUnknownError,
+    ServiceException,
+    ServiceNotFoundError,
+    ServiceUnreachableError,
+)
+from tests.integration.management_peer import Colour, Line, Order, OrderService, Receipt, ShopComponent
+
+PATIENCE = 30.0
+SHOP = component_descriptor(ShopComponent)
+PEER = Path(__file__).with_name("management_peer.py")
+
+
+class Peer:
+    """A process that hosts the shop."""
+
+    def __init__(self, process: asyncio.subprocess.Process, urls: list[str]) -> None:
+        self.process = process
+        self.urls = urls
+
+    async def said(self, line: str) -> None:
+        """Wait until the process has said something."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            while (await self.process.stdout.readline()).decode().strip() != line:
+                assert not self.process.stdout.at_eof(), "the process has ended"
+
+    async def kill(self) -> None:
+        """End it as a power cut does."""
+        self.process.kill()
+        await self.process.wait()
+
+
+@asynccontextmanager
+async def peer(number: int, *options: str) -> AsyncIterator[Peer]:
+    """Run a process that hosts the shop, and says who it is."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", str(PEER), "shop", str(number), *options, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            words = (await process.stdout.readline()).decode().split()
+        assert words[:1] == ["serving"], "the process did not start"
+        yield Peer(process, words[1:])
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def until(question: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(PATIENCE):
+        while not await question():
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def fixed(*urls: str, timeout: float = PATIENCE) -> AsyncIterator[ServiceManager]:
+    """A manager that is told where the shop is."""
+    registry = LocalComponentRegistry()
+    await registry.register(SHOP, addresses_of(urls))
+    async with ServiceManager(registry, ChannelManager(timeout=timeout)) as manager:
+        yield manager
+
+
+@pytest.fixture(params=["http", "amqp", "bus"])
+def way(request: pytest.FixtureRequest, namespace: str, tmp_path: Path) -> tuple[str, list[str], str]:
+    """A channel, how a peer is told to serve on it, and the broker's URL."""
+    if request.param == "http":
+        return "http", ["--http"], ""
+    if request.param == "amqp":
+        url: str = request.getfixturevalue("rabbitmq_url")
+        return "amqp", ["--transport", url, "--namespace", namespace], url
+    url = f"sqlite:///{tmp_path}/bus.db"
+    return "bus", ["--transport", url, "--namespace", namespace], url
+
+
+async def test_an_interface_in_another_process_is_called_the_same_on_every_channel(
+    way: tuple[str, list[str], str], namespace: str
+) -> None:
+    channel, options, broker = way
+    order = Order(
+        uuid4(), datetime.now(UTC), [Line("pen", 2, Decimal("1.10")), Line("ink")], Colour.RED, {"für": "Zoë"}
+    )
+    async with AsyncExitStack() as stack:
+        running = await stack.enter_async_context(peer(7, *options))
+        registry: ComponentRegistry
+        if broker:
+            registry = PresenceComponentRegistry(broker, namespace)
+        else:
+            registry = LocalComponentRegistry()
+            await registry.register(SHOP, addresses_of(running.urls))
+        manager = ServiceManager(registry, ChannelManager(namespace=namespace, timeout=PATIENCE))
+        await stack.enter_async_context(manager)
+        orders: OrderService = manager.get_service(OrderService, channel)
+
+        assert await orders.place(order) == Receipt(order, Decimal("3.20"), 7)
+        assert await asyncio.to_thread(orders.total, [Line("pen", 3)]) == Decimal("3.00")
+        with pytest.raises(CalledServiceError) as failed:
+            await orders.fail("pen")
+
+    assert (failed.value.code, failed.value.message, failed.value.data) == (1001, "Sold out", {"article": "pen"})
+    assert isinstance(failed.value, ServiceException)
+    assert list(manager.report()["remote"]["shop_component"]) == [channel]  # type: ignore[index, call-overload, arg-type]
+
+
+async def test_calls_go_to_the_instance_that_is_left_when_one_is_killed() -> None:
+    async with peer(1, "--http") as one, peer(2, "--http") as two, fixed(*one.urls, *two.urls) as manager:
+        orders = manager.get_service(OrderService)
+        assert {await orders.who() for _ in range(4)} == {1, 2}
+
+        await one.kill()
+
+        assert {await orders.who_once() for _ in range(8)} == {2}
+        await two.kill()
+        with pytest.raises(ServiceUnreachableError):
+            await orders.who()
+
+
+async def test_a_call_that_was_under_way_is_repeated_elsewhere_only_if_it_is_idempotent() -> None:
+    async with peer(1, "--http") as one, peer(2, "--http") as two, fixed(*one.urls, *two.urls) as manager:
+        orders = manager.get_service(OrderService)
+        peers = {1: one, 2: two}
+        first = await orders.who()
+        victim, other = (peers[2], first) if first == 1 else (peers[1], first)
+        number = 3 - other
+
+        waiting = asyncio.create_task(orders.who(delay=1.0))
+        await victim.said(f"asked {number}")
+        await victim.kill()
+        assert await asyncio.wait_for(waiting, PATIENCE) == other
+
+        waiting = asyncio.create_task(orders.who_once(delay=60.0))
+        await peers[other].said(f"asked {other}")
+        await peers[other].kill()
+        with pytest.raises(OutcomeUnknownError):
+            await asyncio.wait_for(waiting, PATIENCE)
+
+
+async def test_a_call_ends_with_its_deadline_whatever_the_service_does() -> None:
+    async with peer(1, "--http") as one, fixed(*one.urls, timeout=0.2) as manager:
+        os.kill(one.process.pid, signal.SIGSTOP)
+        with pytest.raises(CallTimeoutError):
+            await asyncio.wait_for(manager.get_service(OrderService).who_once(), PATIENCE)
+        os.kill(one.process.pid, signal.SIGCONT)
+
+
+async def test_a_registry_in_redis_is_told_of_instances_and_forgets_those_that_died(
+    redis_url: str, namespace: str
+) -> None:
+    options = ["--http", "--redis", redis_url, "--namespace", namespace]
+    registry = RedisComponentRegistry(redis_url, namespace=namespace, interval=0.2)
+    async with ServiceManager(registry, ChannelManager(timeout=PATIENCE)) as manager:
+        orders = manager.get_service(OrderService)
+        with pytest.raises(ServiceNotFoundError, match="no instance of the component 'shop_component'"):
+            await orders.who()
+
+        async with peer(1, *options) as one, peer(2, *options) as two:
+            assert {await orders.who() for _ in range(4)} == {1, 2}
+            channels = [*one.urls, *two.urls]
+            assert manager.report()["remote"] == {"shop_component": {"http": sorted(channels)}}
+
+            await one.kill()  # its entry runs out by itself
+            await until(lambda: _known(manager, two.urls))
+            two.process.terminate()  # it takes its entry back
+            await two.process.wait()
+            await until(lambda: _known(manager, []))
+
+
+async def _known(manager: ServiceManager, urls: list[str]) -> bool:
+    known: object = manager.report()["remote"]
+    return known == {"shop_component": {"http": sorted(urls)} if urls else {}}
+
+
+async def test_what_a_redis_registry_is_told_is_pushed_at_once(redis_url: str, namespace: str) -> None:
+    watched, other = (RedisComponentRegistry(redis_url, namespace=namespace, interval=600) for _ in range(2))
+    channel = ChannelManager().make(ChannelInstances(SHOP.name, "http"))
+    watched.watch(channel)
+    try:
+        for urls in (["http://127.0.0.1:1/api"], ["http://127.0.0.1:2/api", "http://127.0.0.1:3/api"], []):
+            await other.register(SHOP, addresses_of(urls))
+            async with asyncio.timeout(PATIENCE):
+                while list(channel.urls) != urls:
+                    await asyncio.sleep(0.02)
+    finally:
+        await asyncio.gather(watched.close(), other.close())
+
+
+async def test_a_redis_registry_holds_nothing_that_may_not_be_called(redis_url: str, namespace: str) -> None:
+    registry = RedisComponentRegistry(redis_url, namespace=namespace, brokers=["amqp://me:secret@broker/shop"])
+    try:
+        urls = ["http://169.254.169.254/latest", "amqp://broker/shop#orders", "http://127.0.0.1:5/api"]
+        await registry.register(SHOP, addresses_of(urls))
+        assert await registry.get_addresses(SHOP) == [
+            ChannelInstances(SHOP.name, "amqp", ["amqp://me:secret@broker/shop#orders"]),
+            ChannelInstances(SHOP.name, "http", ["http://127.0.0.1:5/api"]),
+        ]
+        with pytest.raises(ServiceConfigurationError, match=r"amqp://me:\*\*\*@broker/shop#orders holds a password"):
+            await registry.register(SHOP, addresses_of(["amqp://me:secret@broker/shop#orders"]))
+    finally:
+        await registry.close()
+
+
+async def test_a_redis_that_is_away_is_unreachable_and_what_was_known_is_still_called() -> None:
+    async with peer(1, "--http") as one, fixed(*one.urls) as manager:
+        await manager.get_service(OrderService).who()
+        away = RedisComponentRegistry("redis://127.0.0.1:1/0", interval=0.01)
+        with pytest.raises(ServiceUnreachableError, match=r"redis://127\.0\.0\.1:1/0 cannot be used"):
+            await away.get_addresses(SHOP)
+        channel = manager.channels.make(ChannelInstances(SHOP.name, "http", one.urls))
+        away.watch(channel)
+        with pytest.raises(ServiceUnreachableError):
+            await away.register(SHOP, addresses_of(one.urls))
+        assert list(channel.urls) == one.urls
+        await away.close()
+
+
+class Checkout(MicroService):
+    """A service that uses the shop of another process."""
+
+    name = "checkout"
+    port = None
+    orders = ServiceInstanceProvider(OrderService)
+
+
+async def test_a_service_finds_components_by_presence_and_its_instances_share_the_calls(
+    tmp_path: Path, namespace: str
+) -> None:
+    bus = f"sqlite:///{tmp_path}/bus.db"
+    options = ["--transport", bus, "--namespace", namespace]
+    checkout = Checkout(namespace=namespace, event_transports=[bus], event_store="memory:")
+    async with checkout, peer(1, *options), peer(2, *options):
+        assert {await checkout.orders.who() for _ in range(40)} <= {1, 2}
+        assert checkout.service_manager.component_names == ()
+
+
+async def test_a_component_shows_its_health_where_it_says() -> None:
+    async with peer(1, "--http") as one:
+        url = one.urls[0].replace("/api", "")
+        for path in ("/shop/health", "/health/ready"):
+            with await asyncio.to_thread(urllib.request.urlopen, url + path, timeout=PATIENCE) as response:
+                answer = json.load(response)
+            checks = answer["health"]["checks"] if path == "/health/ready" else answer["checks"]
+            assert [(check["name"], check["status"]) for check in checks] == [("open", "OK")]
