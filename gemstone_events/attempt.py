@@ -1,11 +1,13 @@
 """One attempt at handling one event, from its bytes to what the store shall write about it."""
 
 import asyncio
+import time
 import traceback
 from dataclasses import dataclass
 from enum import Enum
 
 from gemstone_events import execution
+from gemstone_events.call_scope import CallScope, call_scope
 from gemstone_events.codec import decode
 from gemstone_events.deadlines import Deadlines
 from gemstone_events.errors import DecodeError, SchemaError
@@ -101,7 +103,8 @@ async def attempt(turn: Attempt, workplace: Workplace, deadlines: Deadlines, ret
     arguments = (body, event) if handler.takes_event else (body,)
     timeout = asyncio.timeout(None)
     try:
-        with UnitOfWork(workplace.store, cause=event) as unit:
+        scope = CallScope(time.monotonic() + deadlines.seconds, event.traceparent)
+        with UnitOfWork(workplace.store, cause=event) as unit, call_scope(scope):
             async with timeout:
                 await execution.run(
                     handler.function,

@@ -231,12 +231,19 @@ def default_configurables() -> list[Configurable]:
         Configurable("endpoint", help="path of JSON-RPC (/api)"),
         Configurable("accessible_at", help="URL under which others reach the service"),
         Configurable("event_transports", template=to_list, help="URLs of event transports, with commas between them"),
+        Configurable(
+            "rpc_transports", template=to_list, help="URLs of brokers and buses by which the service is called"
+        ),
         Configurable("event_store", help="URL of the event store"),
         Configurable("data_dir", help="folder of the embedded bus and store (.gemstone)"),
         Configurable("namespace", help="prefix of every name on the broker (gemstone)"),
         Configurable("max_parallel_blocking_tasks", template=to_int, help="threads for def handlers and methods"),
         Configurable("shutdown_timeout", template=to_float, help="seconds to finish what runs when told to stop"),
         Configurable("allow_unauthenticated", template=to_bool, help="listen beyond loopback without authentication"),
+        Configurable("require_authentication", template=to_bool, help="all methods are private"),
+        Configurable("service_registry_urls", template=to_list, help="URLs of registries, with commas between them"),
+        Configurable("service_registry_token", help="what the registries demand of those who announce themselves"),
+        Configurable("discovery_allow", template=to_list, help="addresses found that may be called, besides our own"),
         Configurable("log_level", help="debug, info, warning or error (info)"),
     ]
 

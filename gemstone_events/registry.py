@@ -83,6 +83,7 @@ class ServiceRegistry(MicroService):
         super().__init__(None, **settings)
         if not time_to_live > 0 or capacity < 1:
             raise ServiceConfigurationError("time_to_live and capacity of a registry have to be more than 0")
+        self.require_authentication = token is not None
         self._keys = HmacKeys({REGISTRY_KEY_ID: token}, audience=REGISTRY_KEY_ID) if token is not None else None
         self._allow = AllowList(allow)
         self._registrations = Registrations(time_to_live, capacity=capacity)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tornado.ioloop import IOLoop
 from tornado.platform.asyncio import BaseAsyncIOLoop
@@ -33,6 +33,7 @@ from gemstone_events.idempotency import KeepAnswer
 from gemstone_events.logs import setup_logging
 from gemstone_events.messaging import Messaging
 from gemstone_events.names import check_pattern
+from gemstone_events.neighbours import Neighbours
 from gemstone_events.periodic import run_periodically
 from gemstone_events.planning import plan_subscriptions
 from gemstone_events.plugins import BasePlugin
@@ -80,6 +81,7 @@ class MicroService(Settings, Container):
         self._messaging: Messaging | None = None
         self._http: HttpServer | None = None
         self._serving = Serving([])
+        self._neighbours: Neighbours | None = None
         self._since = 0.0
         self._pending: set[asyncio.Task[None]] = set()
         self._parts = AsyncExitStack()
@@ -205,6 +207,8 @@ class MicroService(Settings, Container):
         self._parts.push_async_callback(messaging.close)
         await messaging.open()
         self._messaging = messaging
+        neighbours = self._neighbours = Neighbours(self, self._broker_urls)
+        self._parts.push_async_callback(neighbours.close)
         for plugin in self._plugins.values():
             plugin.on_service_start()
         await self._run_hook(self.on_service_start)
@@ -217,6 +221,7 @@ class MicroService(Settings, Container):
         self._parts.push_async_callback(self._drain, messaging)
         await messaging.consume()
         await serving.start(exposure.answer)
+        neighbours.announce(self._present, logger)
         self._warn_of_unreachable_methods(logger)
         stopping = asyncio.Event()
         for function, seconds in self.periodic_tasks:
@@ -228,9 +233,12 @@ class MicroService(Settings, Container):
             await self._parts.aclose()
         finally:
             self._messaging = self._http = self._loop = None
+            self._neighbours = None
             self._serving = Serving([])
 
     async def _drain(self, messaging: Messaging) -> None:
+        if self._neighbours is not None:
+            await self._neighbours.sign_off()
         await asyncio.gather(
             messaging.drain(self.shutdown_timeout),
             self._serving.stop(self.shutdown_timeout),
@@ -294,6 +302,28 @@ class MicroService(Settings, Container):
             return Emission(event, self._loop_task(stored))
         asyncio.run_coroutine_threadsafe(stored, self._loop).result()
         return Emission(event)
+
+    # Other services.
+
+    def get_service(self, name: str, **settings: Any) -> Any:
+        """Return a ``RemoteService`` for a running service; on an event loop it is to be awaited.
+
+        It is looked for on the brokers and buses by which this service is called itself, and with
+        ``discovery_strategies`` and ``service_registry_urls``. Of several addresses one is picked at random; those that
+        could not be reached lately are left out. Calls use the service's own connections and end with it.
+
+        Args:
+            name: of a service, or a glob pattern such as ``orders.*``.
+            settings: for the ``RemoteService``: ``timeout``, ``authentication``, ``retry``, ``headers``.
+
+        Raises:
+            ServiceNotLocatedError: there is none that may be called (a ``ServiceNotFoundError`` and a ``ValueError``).
+            ServiceConfigurationError: there is nobody to ask.
+            ServiceNotRunningError: this service is not started.
+        """
+        self._require_running()
+        assert self._neighbours is not None
+        return self._neighbours.get_service(name, **settings)
 
     # What authors may call.
 
@@ -485,8 +515,11 @@ class MicroService(Settings, Container):
         settings = TransportSettings(namespace=self.namespace, client=self.service_name)
         return [make_transport(t, settings) if isinstance(t, str) else t for t in self.transport_urls]
 
+    @property
+    def _broker_urls(self) -> Sequence[str]:
+        return servable(self.transport_urls) if self.rpc_transports is None else self.rpc_transports
+
     def _make_servers(self) -> list[ServerWire]:
-        urls = servable(self.transport_urls) if self.rpc_transports is None else self.rpc_transports
         settings = ServerSettings(
             service=self.service_name,
             presence=self._present,
@@ -494,7 +527,7 @@ class MicroService(Settings, Container):
             concurrency=self.max_concurrent_calls,
             body_bytes=self.max_body,
         )
-        return make_servers(urls, settings)
+        return make_servers(self._broker_urls, settings)
 
     def _present(self) -> Presence:
         trouble = tuple(f"{part}: {what}" for part, what in self._trouble().items())

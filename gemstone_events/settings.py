@@ -15,10 +15,21 @@ from gemstone_events.logs import level_number
 from gemstone_events.names import check_name
 from gemstone_events.plugins import BasePlugin
 from gemstone_events.rpc.authentication.strategies import BaseValidationStrategy, HeaderValidationStrategy
+from gemstone_events.rpc.discovery.cache import ServiceDiscoveryCache
+from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy
 from gemstone_events.rpc.http_handlers import GemstoneCustomHandler
 from gemstone_events.schema import SchemaLike
 from gemstone_events.store.port import EventStore
 from gemstone_events.transport import Transport
+
+_LISTS = ("discovery_allow", "event_transports", "rpc_transports", "service_registry_urls")
+_SECONDS = (
+    "call_timeout",
+    "failed_attempts_window",
+    "inbox_retention",
+    "service_registry_ping_interval",
+    "shutdown_timeout",
+)
 
 
 class Settings:
@@ -66,6 +77,14 @@ class Settings:
         failed_attempts: how many attempts of a peer may fail within ``failed_attempts_window`` before he is refused
             without being asked; 0 for no limit.
         failed_attempts_window: seconds; he is refused as long.
+        discovery_strategies: where services are found by name, and this one is announced, besides the brokers and
+            buses by which it is called itself: those need no strategy.
+        service_registry_urls: registries, each a service with ``ping(name, url)`` and ``locate_service(name)``.
+        service_registry_token: what the registries demand of those who announce themselves.
+        service_registry_ping_interval: seconds between announcements.
+        remote_service_cache: remembers what was found; None for a cache of its own, ``DummyCache()`` for none.
+        discovery_allow: which addresses found may be called, besides HTTP on this machine and services on its own
+            brokers: ``http://10.0.0.0/8:*``, ``https://billing.example:443``.
         allowed_hosts: host names that requests may be addressed to, besides the service's own.
         allowed_origins: web origins whose pages may call the service, for example ``https://shop.example``.
         legacy_envelope: answer as old gemstone clients expect: both ``result`` and ``error``.
@@ -105,6 +124,12 @@ class Settings:
     validation_strategies: Sequence[BaseValidationStrategy] = (HeaderValidationStrategy(),)
     failed_attempts: int = 10
     failed_attempts_window: float = 60.0
+    discovery_strategies: Sequence[BaseDiscoveryStrategy] = ()
+    service_registry_urls: Sequence[str] = ()
+    service_registry_token: str | None = None
+    service_registry_ping_interval: float = 30.0
+    remote_service_cache: ServiceDiscoveryCache | None = None
+    discovery_allow: Sequence[str] = ()
     allowed_hosts: Sequence[str] = ()
     allowed_origins: Sequence[str] = ()
     legacy_envelope: bool = False
@@ -180,8 +205,6 @@ class Settings:
             _check_periodic_task(entry)
         if not self.endpoint.startswith("/"):
             raise ServiceConfigurationError(f"endpoint {self.endpoint!r} must begin with '/'")
-        if isinstance(self.event_transports, str):
-            raise ServiceConfigurationError(f"event_transports is a list: write [{self.event_transports!r}]")
         addresses = [transport for transport in self.event_transports or () if isinstance(transport, str)]
         if len(set(addresses)) < len(addresses):
             raise ServiceConfigurationError(
@@ -191,12 +214,13 @@ class Settings:
         level_number(self.log_level)
         if not isinstance(self.failed_attempts, int) or self.failed_attempts < 0:
             raise ServiceConfigurationError(f"failed_attempts must be 0 or more, not {self.failed_attempts!r}")
-        for name in ("call_timeout", "failed_attempts_window", "inbox_retention", "shutdown_timeout"):
+        for name in _LISTS:
+            if isinstance(value := getattr(self, name), str):
+                raise ServiceConfigurationError(f"{name} is a list: write [{value!r}]")
+        for name in _SECONDS:
             seconds = getattr(self, name)
             if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
                 raise ServiceConfigurationError(f"{name} must be more than 0 seconds, and finite, not {seconds!r}")
-        if isinstance(self.rpc_transports, str):
-            raise ServiceConfigurationError(f"rpc_transports is a list: write [{self.rpc_transports!r}]")
         for name in ("max_body", "max_concurrent_calls", "max_parallel_blocking_tasks"):
             number = getattr(self, name)
             if not isinstance(number, int) or number < 1:

@@ -24,7 +24,7 @@ from gemstone_events.rpc.call_errors import (
     ServiceNotFoundError,
     ServiceUnreachableError,
 )
-from gemstone_events.rpc.call_scope import CallScope, call_scope
+from gemstone_events.call_scope import CallScope, call_scope
 from gemstone_events.rpc.client.caller import Caller
 from gemstone_events.rpc.client.requests import MethodCall, Notification, Request, check_headers
 from gemstone_events.rpc.errors import RpcError

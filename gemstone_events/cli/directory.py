@@ -23,7 +23,7 @@ from gemstone_events.serving import servable
 
 BROKER_VARIABLE = "GEMSTONE_BROKER"
 REGISTRY_VARIABLE = "GEMSTONE_REGISTRY"
-TOKEN_VARIABLE = "GEMSTONE_REGISTRY_TOKEN"
+TOKEN_VARIABLE = "GEMSTONE_SERVICE_REGISTRY_TOKEN"
 
 _GLOB = frozenset("*?[")
 _Function = TypeVar("_Function", bound=Callable[..., object])

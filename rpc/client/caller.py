@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Protocol, TypeVar, Unpack
 
 from gemstone_events import strict_json
+from gemstone_events.call_scope import current_call_scope
 from gemstone_events.retry import RetryPolicy
 from gemstone_events.rpc.authentication.credentials import Credentials
 from gemstone_events.rpc.call_context import IDEMPOTENCY_HEADER, TRACE_HEADER
@@ -23,7 +24,6 @@ from gemstone_events.rpc.call_errors import (
     ServiceException,
     ServiceUnreachableError,
 )
-from gemstone_events.rpc.call_scope import current_call_scope
 from gemstone_events.rpc.client.answers import check_silence, read_batch, read_single
 from gemstone_events.rpc.client.call_counts import CallCounts
 from gemstone_events.rpc.client.requests import (

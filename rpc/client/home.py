@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
-from gemstone_events.rpc.client.async_call import AsyncMethodCall
+from gemstone_events.rpc.client.async_call import AsyncMethodCall, is_on_loop
 from gemstone_events.rpc.client.caller import Wires
 from gemstone_events.rpc.client.loop_thread import LoopThread
 from gemstone_events.rpc.wire import ClientSettings, ClientWire
@@ -19,6 +19,7 @@ from gemstone_events.rpc.wire_pool import WirePool
 T = TypeVar("T")
 
 _CLOSE_SECONDS = 10.0
+_RETIRE_SECONDS = 0.1
 
 
 class Home:
@@ -44,8 +45,8 @@ class Home:
         self._settings = settings
         self._lock = threading.Lock()
         self._inherited: list[_Place] = []
-        self._closing: set[asyncio.Task[None]] = set()
         self._place: _Place | None = None
+        self._finalizer: weakref.finalize[..., Home] | None = None
         self._is_lent = pool is not None
         if pool is not None:
             self._place = _Place(loop or asyncio.get_running_loop(), pool)
@@ -76,10 +77,8 @@ class Home:
         place = self._leave()
         if place is None or not place.is_usable:
             return
-        if place.is_here:
-            closing = place.loop.create_task(place.close())
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+        if is_on_loop():
+            place.retire()
             return
         with suppress(ServiceUnreachableError, TimeoutError, concurrent.futures.CancelledError):
             place.submit(place.close()).result(_CLOSE_SECONDS)
@@ -106,25 +105,32 @@ class Home:
                 raise ServiceUnreachableError("the service that lent its connections does not run any more")
             if place is not None and place.is_inherited:
                 self._inherited.append(place)  # its sockets are the parent's: they must not be closed here
-            self._place = self._settle()
-            return self._place
+            self._forget_place()
+            self._place = place = self._settle()
+            # At the end of the program, the thread looks after itself, and so does every loop that is ended properly.
+            self._finalizer = weakref.finalize(self, place.retire)
+            self._finalizer.atexit = False
+            return place
 
     def _settle(self) -> "_Place":
         pool = WirePool(self._settings)
-        try:
+        if is_on_loop():
             return _Place(asyncio.get_running_loop(), pool)
-        except RuntimeError:
-            thread = LoopThread()
-            # At the end of the program the thread looks after itself.
-            weakref.finalize(self, thread.request_stop).atexit = False
-            return _Place(thread.start(), pool, thread)
+        thread = LoopThread()
+        return _Place(thread.start(), pool, thread)
 
     def _leave(self) -> "_Place | None":
         if self._is_lent:
             return None
         with self._lock:
-            place, self._place = self._place, None
+            place = self._place
+            self._forget_place()
         return place
+
+    def _forget_place(self) -> None:
+        self._place = None
+        if self._finalizer is not None:
+            self._finalizer.detach()
 
 
 class _Place:
@@ -138,6 +144,7 @@ class _Place:
         self._process = os.getpid()
         self._keeper: AsyncGenerator[None, None] | None = None
         self._is_closed = False
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def is_inherited(self) -> bool:
@@ -177,6 +184,24 @@ class _Place:
             return await function(self)
         finally:
             self.tasks.discard(task)
+
+    def retire(self) -> None:
+        """Close, without waiting for it, from any thread.
+
+        The loop may be about to end, and would then cancel the closing half-way. So it is given a moment, in which it
+        can close the connections itself.
+        """
+        self._is_closed = True
+        if self.is_inherited:
+            return
+        if self._thread is not None:
+            self._thread.request_stop()
+            return
+        with suppress(RuntimeError):  # it has ended
+            self.loop.call_soon_threadsafe(self.loop.call_later, _RETIRE_SECONDS, self._begin_closing)
+
+    def _begin_closing(self) -> None:
+        self._closing = self.loop.create_task(self.close())
 
     async def close(self) -> None:
         self._is_closed = True

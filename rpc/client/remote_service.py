@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from gemstone_events.retry import RetryPolicy
 from gemstone_events.rpc.authentication.credentials import Credentials
-from gemstone_events.rpc.call_errors import InvalidAnswerError, ServiceNotFoundError
+from gemstone_events.rpc.call_errors import InvalidAnswerError
 from gemstone_events.rpc.client.async_call import AsyncMethodCall, finish, is_on_loop
 from gemstone_events.rpc.client.call_counts import CallCounts
 from gemstone_events.rpc.client.caller import DEFAULT_TIMEOUT, Caller, Outgoing, Wires
@@ -18,6 +18,7 @@ from gemstone_events.rpc.client.remote_methods import RemoteMethods
 from gemstone_events.rpc.client.requests import CallOptions, MethodCall, Notification, Request, request_of
 from gemstone_events.rpc.client.results import Result
 from gemstone_events.rpc.discovery.allow_list import AllowList
+from gemstone_events.rpc.discovery.locator import ServiceNotLocatedError
 from gemstone_events.rpc.protocol import Params
 from gemstone_events.rpc.wire import ClientSettings, WireCounts
 from gemstone_events.rpc.wire_pool import WirePool
@@ -199,7 +200,8 @@ class RemoteService:
             settings: what both clients are made with: see ``RemoteService``.
 
         Raises:
-            ServiceNotFoundError: the registry knows none that may be called.
+            ServiceNotLocatedError: the registry knows none that may be called (a ``ServiceNotFoundError`` and a
+                ``ValueError``).
             RemoteServiceError: the registry could not be asked.
             ValueError: there is no such algorithm.
         """
@@ -302,8 +304,8 @@ def _choose(located: JsonValue, pattern: str, allowed: AllowList) -> str:
     if urls:
         return random.choice(urls)
     if found:
-        raise ServiceNotFoundError(
+        raise ServiceNotLocatedError(
             f"the registry knows {len(found)} addresses of {pattern!r}, and none that may be called: see "
             "allowed_addresses"
         )
-    raise ServiceNotFoundError(f"the registry knows no service {pattern!r}")
+    raise ServiceNotLocatedError(f"the registry knows no service {pattern!r}")

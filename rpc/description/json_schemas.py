@@ -117,12 +117,17 @@ def _own_doc(kind: type[Schema]) -> str:
 
 def _plain(schema: Mapping[str, Any]) -> JsonSchema:
     """Return a schema without members that say nothing (apispec writes some), and without what JSON cannot carry."""
-    return {
-        name: value for name, value in schema.items() if not (value is None and name != "default") and _is_json(value)
-    }
+    return {name: value for name, value in schema.items() if _says_something(name, value) and is_json(value)}
 
 
-def _is_json(value: object) -> bool:
+def _says_something(name: str, value: object) -> bool:
+    if name in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+        return isinstance(value, int | float)  # the bounds of a decimal that travels as a text are texts as well
+    return value is not None or name == "default"
+
+
+def is_json(value: object) -> bool:
+    """Tell whether a value can stand in a document."""
     try:
         strict_json.dumps(value)
     except ValueError:

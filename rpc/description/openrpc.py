@@ -11,7 +11,7 @@ import docstring_parser
 from docstring_parser import Docstring
 from marshmallow import Schema, missing
 
-from gemstone_events.rpc.description.json_schemas import JsonSchema, JsonSchemas
+from gemstone_events.rpc.description.json_schemas import JsonSchema, JsonSchemas, is_json
 from gemstone_events.rpc.errors import (
     AccessDenied,
     DeadlineExceeded,
@@ -194,9 +194,8 @@ def _is_needed(parameter: inspect.Parameter) -> bool:
 def _with_default(schema: JsonSchema, parameter: inspect.Parameter) -> JsonSchema:
     default = parameter.default
     # Beside a reference it would not count (draft-07), and a dataclass cannot stand in JSON.
-    if "$ref" in schema or isinstance(default, Enum) or not isinstance(default, bool | int | float | str | None):
-        return schema
-    return {**schema, "default": default}
+    is_plain = isinstance(default, bool | int | float | str | None) and not isinstance(default, Enum)
+    return {**schema, "default": default} if is_plain and "$ref" not in schema and is_json(default) else schema
 
 
 def _content(name: str, schema: JsonSchema, text: str | None, required: bool | None = None) -> dict[str, JsonValue]:
@@ -224,7 +223,10 @@ def _errors_of(method: Method) -> list[type[RpcError]]:
 def _servers(urls: Sequence[str]) -> Iterator[JsonValue]:
     seen: list[str] = []
     for url in urls:
-        scheme = urlsplit(url).scheme or "server"
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.port == 0:
+            continue  # any free port: which one is known when the service runs
+        scheme = parts.scheme or "server"
         seen.append(scheme)
         count = seen.count(scheme)
         yield {"name": scheme if count == 1 else f"{scheme}-{count}", "url": url}

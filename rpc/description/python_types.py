@@ -161,7 +161,8 @@ def _literals(values: Sequence[JsonValue]) -> str:
     fit = [value for value in values if value is None or isinstance(value, str | int | bool)]
     if not values or len(fit) < len(values):
         return "Any"
-    return f"Literal[{', '.join(dict.fromkeys(map(literal, fit)))}]"
+    texts = list(dict.fromkeys(literal(value) for value in fit if value is not None))
+    return _union([*([f"Literal[{', '.join(texts)}]"] if texts else []), *(["None"] if None in fit else [])])
 
 
 def _may_be(value: str | float | bool, schema: Members) -> bool:

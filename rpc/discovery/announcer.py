@@ -6,8 +6,10 @@ import random
 from collections.abc import Callable, Sequence
 
 from gemstone_events.rpc.discovery.allow_list import is_on_this_machine
+from gemstone_events.rpc.discovery.own_brokers import absolute
 from gemstone_events.rpc.discovery.strategy_runner import StrategyFailedError, StrategyRunner
 from gemstone_events.rpc.presence import Presence
+from gemstone_events.schemes import scheme_of
 
 _JITTER = 0.1
 
@@ -88,9 +90,8 @@ class Announcer:
 
 def reachable_urls(presence: Presence, strategy: StrategyRunner) -> list[str]:
     """Return those URLs of a service that mean something to whoever looks at a strategy."""
-    in_process = ("memory:",)
     return [
-        url
+        absolute(url)
         for url in presence.urls
-        if not url.startswith(in_process) and (strategy.is_local or not is_on_this_machine(url))
+        if scheme_of(url) != "memory" and (strategy.is_local or not is_on_this_machine(url))
     ]

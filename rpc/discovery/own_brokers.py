@@ -1,12 +1,16 @@
 """A caller's own brokers: addresses on them travel without credentials, and get them back here."""
 
 from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import quote
 
 from gemstone_events.errors import GemstoneError
 from gemstone_events.names import check_name
 from gemstone_events.rpc.wire import service_url
 from gemstone_events.rpc.wire_pool import WirePool
 from gemstone_events.schemes import scheme_of
+
+_RELATIVE = "sqlite:///"
 
 
 class OwnBrokers:
@@ -38,4 +42,12 @@ class OwnBrokers:
         return None
 
     def _address(self, url: str) -> str:
-        return self._wires.wire_for(url).address(url)
+        return absolute(self._wires.wire_for(url).address(url))
+
+
+def absolute(url: str) -> str:
+    """Return a URL that means the same in every folder of this machine: that of a bus with the whole path."""
+    path = url.removeprefix(_RELATIVE)
+    if path == url or path.startswith("/"):
+        return url
+    return f"{_RELATIVE}{quote(str(Path.cwd()))}/{path}"

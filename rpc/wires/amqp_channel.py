@@ -13,24 +13,22 @@ for that with a third of their time. This module takes two of aiormq's public at
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, TypeAlias
 
 import aiormq
-from aiormq.abc import ChannelFrame
 from pamqp import commands as spec
 from pamqp.base import Frame
 from pamqp.body import ContentBody
 from pamqp.frame import marshal
 from pamqp.header import ContentHeader
 
-Properties: TypeAlias = spec.Basic.Properties
-Write: TypeAlias = "bytes | Callable[[], bytes]"
+from gemstone_events.rpc.wires.amqp_outbox import Outbox
 
-_GATHERED_BYTES = 256 * 1024
+Properties: TypeAlias = spec.Basic.Properties
+
 _WITH_CONTENT = (spec.Basic.Deliver, spec.Basic.Return)
 
 _logger = logging.getLogger(__name__)
@@ -108,61 +106,6 @@ class MessageChannel:
         ]
         frames += [marshal(ContentBody(body[at : at + size]), number) for at in range(0, len(body), size)]
         return b"".join(frames)
-
-
-class Outbox:
-    """What is to be written on a channel, in order.
-
-    Args:
-        channel: where.
-    """
-
-    def __init__(self, channel: aiormq.Channel) -> None:
-        self._queue = channel.write_queue
-        self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Write] = deque()
-        self._flush_due = False
-        self._written: asyncio.Future[None] | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    def put(self, write: Write) -> None:
-        """Write frames; a callable returns them when it is their turn, and raises nothing."""
-        self._waiting.append(write)
-        self._idle.clear()
-        if not self._flush_due and self._written is None:
-            self._flush_due = True
-            self._loop.call_soon(self._flush)
-
-    async def flushed(self) -> None:
-        """Wait until the socket has taken everything; for ever, where the connection ends before."""
-        await self._idle.wait()
-
-    def _flush(self) -> None:
-        self._flush_due = False
-        if self._queue.full():
-            self._flush_due = True
-            self._loop.call_later(0.005, self._flush)
-            return
-        frames: list[bytes] = []
-        size = 0
-        while self._waiting and size < _GATHERED_BYTES:
-            write = self._waiting.popleft()
-            frames.append(write if isinstance(write, bytes) else write())
-            size += len(frames[-1])
-        if size:
-            self._written = self._loop.create_future()
-            self._written.add_done_callback(self._go_on)
-            self._queue.put_nowait(ChannelFrame(b"".join(frames), should_close=False, drain_future=self._written))
-        else:
-            self._idle.set()
-
-    def _go_on(self, written: asyncio.Future[None]) -> None:
-        self._written = None
-        if self._waiting:
-            self._flush()
-        else:
-            self._idle.set()
 
 
 class _Incoming(asyncio.Queue[tuple[int, object]]):
@@ -247,16 +190,3 @@ def _publish(exchange: str, routing_key: str, mandatory: bool, number: int) -> b
 
 async def _unused(message: object) -> None:
     """Satisfy aiormq, which wants a callback for each consumer: ``_Incoming`` takes the messages before it."""
-
-
-def texts(table: Mapping[str, object] | None) -> dict[str, str]:
-    """Return what a table of headers holds of texts, numbers and printable bytes, by name in lower case."""
-    found: dict[str, str] = {}
-    for name, value in (table or {}).items():
-        if isinstance(value, bytes):
-            value = value.decode("utf-8", "replace")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            value = str(value)
-        if isinstance(value, str) and value.isprintable():
-            found[name.lower()] = value
-    return found

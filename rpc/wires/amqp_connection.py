@@ -9,6 +9,7 @@ from typing import cast
 
 import aio_pika
 import aiormq
+from aio_pika.connection import make_url
 from aiormq.exceptions import (
     AuthenticationError,
     ChannelAccessRefused,
@@ -22,6 +23,7 @@ from aiormq.exceptions import (
 from gemstone_events.amqp_url import Broker
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
+from gemstone_events.rpc.wires.amqp_reader import CarefulTransport
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to connect and log in."""
@@ -46,10 +48,12 @@ class AmqpConnection:
 
     Args:
         connection: what aio-pika made.
+        transport: below it.
     """
 
-    def __init__(self, connection: aio_pika.abc.AbstractConnection) -> None:
+    def __init__(self, connection: aio_pika.Connection, transport: CarefulTransport) -> None:
         self._connection = connection
+        self._transport = transport
 
     async def channel(self, *, confirms: bool) -> aiormq.Channel:
         """Open a channel of the layer under aio-pika, whose own wrappers take twice as long per message."""
@@ -62,6 +66,7 @@ class AmqpConnection:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self._connection.close()
+        self._transport.abort()
 
 
 def watch(channel: aiormq.Channel, ended: Callable[[str], object]) -> None:
@@ -91,22 +96,26 @@ async def connect(broker: Broker, name: str) -> AmqpConnection:
         raise ServiceConfigurationError(
             f"{broker.address}: the TLS files cannot be used ({error}): mend cafile, certfile or keyfile in the URL"
         ) from None
+    url = make_url(
+        host=broker.host,
+        port=broker.port,
+        login=broker.user,
+        password=broker.password,
+        virtualhost=broker.virtual_host,
+        ssl=broker.tls,
+        heartbeat=HEARTBEAT,
+    )
+    # What aio_pika.connect does, but for the transport.
+    connection = aio_pika.Connection(url, ssl_context=context, client_properties={"connection_name": name})
+    transport = connection.kwargs["transport_factory"] = CarefulTransport()
     try:
-        connection = await aio_pika.connect(
-            host=broker.host,
-            port=broker.port,
-            login=broker.user,
-            password=broker.password,
-            virtualhost=broker.virtual_host,
-            ssl=broker.tls,
-            ssl_context=context,
-            timeout=CONNECT_TIMEOUT,
-            client_properties={"connection_name": name},
-            heartbeat=HEARTBEAT,
-        )
-    except Exception as error:
-        raise translated(broker, "connecting", error) from error
-    return AmqpConnection(connection)
+        await connection.connect(timeout=CONNECT_TIMEOUT)
+    except BaseException as error:
+        transport.abort()
+        if isinstance(error, Exception):
+            raise translated(broker, "connecting", error) from error
+        raise
+    return AmqpConnection(connection, transport)
 
 
 def translated(broker: Broker, doing: str, error: Exception) -> ServiceConfigurationError | ServiceUnreachableError:

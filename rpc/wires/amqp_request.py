@@ -1,16 +1,20 @@
 """What a message from a service's queue asks for, and whether it may."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gemstone_events.rpc.call_context import CallContext, read_timeout
 from gemstone_events.rpc.errors import InvalidRequest
 from gemstone_events.rpc.protocol import JsonRpcResponse, write_response
-from gemstone_events.rpc.wires.amqp_channel import Properties, Received, texts
+from gemstone_events.rpc.wires.amqp_channel import Properties, Received
+from gemstone_events.rpc.wires.amqp_reader import UNREADABLE
 
 WIRE = "amqp"
 MAX_HEADER_BYTES = 16 * 1024
+DIRECT_REPLIES = "amq.rabbitmq.reply-to"
+"""What the names of direct reply-to begin with: not queues, but ways to a caller's channel."""
 _MAX_NAME = 255
-_PRIVATE_QUEUES = ("amq.rabbitmq.reply-to", "amq.gen-")
+_PRIVATE_QUEUES = (DIRECT_REPLIES, "amq.gen-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ def read_request(message: Received, namespace: str, body_bytes: int) -> ServedRe
     reply_to = properties.reply_to or None
     if reply_to is not None:
         check_reply_to(reply_to, namespace)
-    headers = texts(properties.headers)
+    headers = _texts(properties.headers)
     timeout = read_timeout(headers)
     context = CallContext(
         WIRE,
@@ -87,6 +91,8 @@ def _reason_to_refuse(message: Received, headers: dict[str, str], body_bytes: in
     if message.size > body_bytes:
         return f"a body may have {body_bytes} bytes at most"
     content_type = (properties.content_type or "application/json").partition(";")[0].strip().lower()
+    if content_type == UNREADABLE:
+        return "the properties cannot be read: they hold a text that is not UTF-8, or a table that is too deep"
     if content_type != "application/json":
         return "the content type is application/json"
     if (properties.content_encoding or "utf-8").lower() not in ("utf-8", "utf8"):
@@ -103,3 +109,16 @@ def _expiration(properties: Properties) -> float | None:
 
 def _printable(text: str) -> str:
     return "".join(letter for letter in text[:100] if letter.isprintable())
+
+
+def _texts(table: Mapping[str, object] | None) -> dict[str, str]:
+    """Return what a table of headers holds of texts, numbers and printable bytes, by name in lower case."""
+    found: dict[str, str] = {}
+    for name, value in (table or {}).items():
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)
+        if isinstance(value, str) and value.isprintable():
+            found[name.lower()] = value
+    return found

@@ -17,7 +17,13 @@ from gemstone_events.rpc.wires.amqp_address import call_queue, presence_exchange
 from gemstone_events.rpc.wires.amqp_channel import MessageChannel, Properties, Received
 from gemstone_events.rpc.wires.amqp_connection import AmqpConnection, said, watch
 from gemstone_events.rpc.wires.amqp_questions import answer
-from gemstone_events.rpc.wires.amqp_request import ForbiddenReplyError, ServedRequest, check_reply_to, read_request
+from gemstone_events.rpc.wires.amqp_request import (
+    DIRECT_REPLIES,
+    ForbiddenReplyError,
+    ServedRequest,
+    check_reply_to,
+    read_request,
+)
 
 ANSWER_TIMEOUT = 10.0
 """Seconds for the broker to answer while the queues are declared."""
@@ -124,7 +130,9 @@ class ServerSession:
             _logger.debug("an answer is lost with its connection; the request comes again, as repeated")
             return
         if body is not None and request.reply_to is not None:
-            self._reply(request.reply_to, request.correlation_id, body, mandatory=True)
+            # The broker counts direct reply-to as no queue, and would return each answer to it besides delivering it.
+            mandatory = not request.reply_to.startswith(DIRECT_REPLIES)
+            self._reply(request.reply_to, request.correlation_id, body, mandatory=mandatory)
         self._channel.ack(delivery_tag)
 
     def on_message(self, message: Received) -> None:

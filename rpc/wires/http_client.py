@@ -104,9 +104,11 @@ class HttpClientWire:
 
     async def close(self) -> None:
         """Close all connections; calls under way fail. Twice is harmless."""
-        session, self._session = self._session, None
+        session = self._session
         if session is not None:
             await session.close()
+            if self._session is session:
+                self._session = None
 
     def _target(self, url: str) -> HttpTarget:
         if url not in self._targets:
@@ -134,7 +136,7 @@ class HttpClientWire:
     async def _post(
         self, target: HttpTarget, body: bytes, headers: Mapping[str, str], progress: _Progress
     ) -> HttpAnswer:
-        if self._session is None:
+        if self._session is None or self._session.closed:
             self._session = self._open_session()
         async with self._session.post(
             target.url,

@@ -9,8 +9,8 @@ The ledger holds a line for every call, written when it begins.
 import argparse
 import asyncio
 import os
+import signal
 import sys
-import time
 
 from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.presence import Presence
@@ -46,8 +46,9 @@ async def serve(options: argparse.Namespace) -> None:
     await server.start(answer)
     if options.fork and os.fork() == 0:
         say(str(os.getpid()))
+        os.dup2(ledger, sys.stdout.fileno())  # who reads its parent's output is not to wait for it
         while True:
-            time.sleep(60.0)  # as a worker does that knows nothing of the socket
+            signal.pause()  # as a worker does that knows nothing of the socket
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), hear)
     say("ready")
     await stopped.wait()

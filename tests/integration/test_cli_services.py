@@ -199,10 +199,10 @@ def test_a_registry_leads_only_to_addresses_that_are_allowed(gemstone: Gemstone)
 def test_a_registry_with_a_token_answers_those_who_have_it(gemstone: Gemstone) -> None:
     gemstone.write("token", f"{TOKEN}\n")
     registry = start_registry(gemstone, "--token-file=token")
-    assert "Access denied" in fails(gemstone, "services", f"--registry={registry}")
-    assert "Access denied" in fails(gemstone, "call", "echo", "add", f"--registry={registry}")
+    assert "only callers that it knows" in fails(gemstone, "services", f"--registry={registry}")
+    assert "only callers that it knows" in fails(gemstone, "call", "echo", "add", f"--registry={registry}")
     assert "nobody is found" in fails(gemstone, "services", f"--registry={registry}", "--token-file=token")
-    environment = {"GEMSTONE_REGISTRY_TOKEN": TOKEN}
+    environment = {"GEMSTONE_SERVICE_REGISTRY_TOKEN": TOKEN}
     assert "nobody is found" in fails(gemstone, "services", f"--registry={registry}", environment=environment)
 
 

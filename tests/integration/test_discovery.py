@@ -479,6 +479,19 @@ async def test_an_address_on_ones_own_broker_gets_ones_own_credentials_back(brok
     await wires.close()
 
 
+async def test_one_bus_is_known_again_however_its_path_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    own = OwnBrokers(["sqlite:///bus.db"], WirePool())
+    assert own.own(f"sqlite:///{tmp_path}/bus.db#orders") == "sqlite:///bus.db#orders"
+    monkeypatch.chdir(tmp_path / "other")
+    assert own.own(f"sqlite:///{tmp_path}/bus.db#orders") is None
+    for garbage in ("sqlite:///bus.db", "sqlite:///bus.db#a b", "", "#orders", "http://[#orders", "amqp://#orders"):
+        assert own.own(garbage) is None
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "amqp://localhost#orders"])
 def test_what_is_no_broker_is_refused(url: str) -> None:
     with pytest.raises(ServiceConfigurationError, match="give the URL of a broker or bus"):

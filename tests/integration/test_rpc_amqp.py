@@ -24,6 +24,7 @@ from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import ServerSettings, WireRequest
 from gemstone_events.rpc.wires.amqp_client import AmqpClientWire
 from gemstone_events.rpc.wires.amqp_server import open_url
+from gemstone_events.rpc.wires.amqp_serving import ServedCounts
 from gemstone_events.testing.servers import RabbitMQ
 from tests.integration.rpc_amqp_harness import client, echo, eventually, serving
 
@@ -68,6 +69,8 @@ async def test_a_call_is_answered(wire: AmqpClientWire, url: str, rabbitmq_url: 
     async with serving(rabbitmq_url, namespace) as server:
         assert await wire.call(url, WireRequest(b"[1]", 10.0)) == b"[1]"
         assert server.status().serving
+        await wire.call(url, WireRequest(b"[2]", 10.0))
+        assert server.counts == ServedCounts()
         assert server.address.endswith("/%2F#orders")
         assert "guest" not in server.address + wire.address(url)
 

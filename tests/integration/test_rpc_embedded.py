@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -134,6 +135,10 @@ class Bench:
         (name,) = self.names()
         return self.sockets / name
 
+    def connect(self) -> socket.socket:
+        """Return a bare connection to the one instance that is there."""
+        return BusFolder(self.bus).connect(self.only_socket().name)
+
     async def close(self) -> None:
         """End everything."""
         await self.client.close()
@@ -188,10 +193,11 @@ class Impostor:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    given = Bench(tmp_path)
-    yield given
-    await given.close()
+async def bench() -> AsyncIterator[Bench]:
+    with tempfile.TemporaryDirectory(prefix="bus-") as folder:  # tmp_path is as long as a path to a socket may be
+        given = Bench(Path(folder))
+        yield given
+        await given.close()
 
 
 @pytest.fixture
@@ -340,9 +346,7 @@ async def test_a_child_that_holds_the_socket_of_a_dead_service_is_no_instance(be
     said = {await peer.hear(), await peer.hear()}
     child = int((said - {"ready"}).pop())
     try:
-        peer.signal(signal.SIGKILL)
-        await asyncio.get_running_loop().run_in_executor(None, os.waitid, os.P_PID, peer.pid, os.WEXITED | os.WNOWAIT)
-        await peer._process.wait()
+        await peer.kill()
         with pytest.raises(ServiceNotFoundError):
             await bench.call(b"hello", timeout=SOON)
     finally:
@@ -457,7 +461,7 @@ async def test_a_socket_that_was_removed_is_made_again(bench: Bench) -> None:
 async def test_garbage_ends_its_connection_and_nothing_else(bench: Bench, garbage: bytes) -> None:
     await bench.serve()
     assert await bench.call(b"before") == b"before"
-    reader, writer = await asyncio.open_unix_connection(str(bench.only_socket()))
+    reader, writer = await asyncio.open_unix_connection(sock=bench.connect())
     writer.write(garbage)
     async with asyncio.timeout(DEADLINE):
         with suppress(ConnectionError):
@@ -469,7 +473,7 @@ async def test_garbage_ends_its_connection_and_nothing_else(bench: Bench, garbag
 
 async def test_half_a_call_is_never_carried_out(bench: Bench) -> None:
     await bench.serve()
-    _, writer = await asyncio.open_unix_connection(str(bench.only_socket()))
+    _, writer = await asyncio.open_unix_connection(sock=bench.connect())
     writer.write(write_frame(Kind.CALL, 1, b"", b"hello")[:-1])
     await writer.drain()
     writer.close()
@@ -480,9 +484,7 @@ async def test_half_a_call_is_never_carried_out(bench: Bench) -> None:
 
 async def test_a_client_that_reads_no_answers_is_not_read_any_more(bench: Bench) -> None:
     await bench.serve()
-    with socket.socket(socket.AF_UNIX) as greedy:
-        greedy.setblocking(False)
-        greedy.connect(str(bench.only_socket()))
+    with bench.connect() as greedy:
         sent = 0
         frame = write_frame(Kind.CALL, 1, b"", b"x" * 65536)
         left = memoryview(frame)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gemstone_events import MicroService, exposed_method
+from gemstone_events.call_scope import current_call_scope
 from gemstone_events.retry import RetryPolicy
 from gemstone_events.rpc.authentication.credentials import HeaderToken
 from gemstone_events.rpc.call_errors import (
@@ -22,7 +23,6 @@ from gemstone_events.rpc.call_errors import (
     ServiceUnreachableError,
     UnknownError,
 )
-from gemstone_events.rpc.call_scope import current_call_scope
 from gemstone_events.rpc.client.completion import as_completed
 from gemstone_events.rpc.client.remote_service import RemoteService
 from gemstone_events.rpc.client.requests import MethodCall, Notification
@@ -281,6 +281,11 @@ print(asyncio.run(main()) + remote.methods.add(10, 11))""",
 async def main():
     with remote:
         print(await remote.methods.add(19, 23))
+asyncio.run(main())""",
+    "dropped on a loop": """
+async def main():
+    mine = RemoteService(*sys.argv[1:2], namespace=sys.argv[2])
+    print(await mine.methods.add(19, 23))
 asyncio.run(main())""",
     "left under way": "remote.methods.sleep(60, __async=True)\nprint(remote.methods.add(19, 23))",
     "left under way on a loop": """

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +126,23 @@ async def test_where_others_are_on_other_machines_loopback_is_not_announced(capl
     assert set(board.pings) == {("orders", FAR)}
     assert board.withdrawn == [("orders", FAR)]
     assert not caplog.records
+
+
+async def test_the_address_of_a_bus_is_announced_with_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a b#c"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    board = Board()
+    announcing = announcer(board, urls=("sqlite:///.gemstone/bus.db#orders", "sqlite:////srv/bus.db#orders"))
+    announcing.start()
+    await until(lambda: len(board.pings) >= 2)
+    await announcing.stop()
+    assert {url for _, url in board.pings} == {
+        f"sqlite:///{tmp_path}/a%20b%23c/.gemstone/bus.db#orders",
+        "sqlite:////srv/bus.db#orders",
+    }
 
 
 async def test_a_service_with_no_address_for_others_says_so(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from gemstone_events.call_scope import CallScope, call_scope
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.retry import RetryPolicy
 from gemstone_events.rpc.call_errors import (
@@ -20,7 +21,6 @@ from gemstone_events.rpc.call_errors import (
     OverloadedError,
     ServiceUnreachableError,
 )
-from gemstone_events.rpc.call_scope import CallScope, call_scope
 from gemstone_events.rpc.client import caller as caller_module
 from gemstone_events.rpc.client.caller import Caller
 from gemstone_events.rpc.client.requests import MethodCall, Notification

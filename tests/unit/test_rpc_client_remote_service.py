@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from gemstone_events.call_scope import CallScope, call_scope
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.authentication.credentials import BearerToken
 from gemstone_events.rpc.call_errors import (
@@ -21,7 +22,6 @@ from gemstone_events.rpc.call_errors import (
     ServiceNotFoundError,
     ServiceUnreachableError,
 )
-from gemstone_events.rpc.call_scope import CallScope, call_scope
 from gemstone_events.rpc.client.async_call import AsyncMethodCall
 from gemstone_events.rpc.client.remote_service import (
     RemoteClient,

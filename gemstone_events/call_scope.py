@@ -1,4 +1,4 @@
-"""What a call that is being served hands on to the calls made meanwhile: its deadline and its trace."""
+"""What a call or an event that is being handled hands on to the calls made meanwhile: its deadline and its trace."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CallScope:
-    """The call that is being served.
+    """The call, or the attempt at an event, that is being carried out.
 
     Attributes:
         deadline: when it is given up, by ``time.monotonic``.
@@ -29,13 +29,13 @@ _current: ContextVar[CallScope | None] = ContextVar("gemstone_events_call_scope"
 
 
 def current_call_scope() -> CallScope | None:
-    """Return the scope of the call that the running code serves, or None. It is known in threads of a ``def``, too."""
+    """Return the scope that the running code belongs to, or None. It is known in threads of a ``def``, too."""
     return _current.get()
 
 
 @contextmanager
 def call_scope(scope: CallScope) -> Iterator[CallScope]:
-    """Serve a call: what runs inside knows its scope."""
+    """Carry something out: what runs inside knows its scope."""
     token = _current.set(scope)
     try:
         yield scope

@@ -1,0 +1,111 @@
+"""The other services: how one service finds them, calls them, and is announced to them."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gemstone_events.rpc.call_errors import ServiceUnreachableError
+from gemstone_events.rpc.client.async_call import finish
+from gemstone_events.rpc.client.caller import DEFAULT_TIMEOUT, Wires
+from gemstone_events.rpc.client.home import Home
+from gemstone_events.rpc.client.remote_service import RemoteService
+from gemstone_events.rpc.discovery.discovery import Discovery
+from gemstone_events.rpc.presence import Presence
+from gemstone_events.rpc.wire import ClientSettings, ClientWire, WireRequest
+from gemstone_events.rpc.wire_pool import WirePool
+from gemstone_events.settings import Settings
+
+
+class Neighbours:
+    """What one running service knows of others. It belongs to the loop that is running when it is made.
+
+    Args:
+        settings: the service's.
+        brokers: URLs of the brokers and buses by which the service is called itself; they are asked who is there.
+
+    Raises:
+        ServiceConfigurationError: a setting of discovery cannot be used.
+    """
+
+    def __init__(self, settings: Settings, brokers: Sequence[str]) -> None:
+        self._interval = settings.service_registry_ping_interval
+        self._pool = WatchedPool(
+            ClientSettings(namespace=settings.namespace, client=settings.service_name), self._forget
+        )
+        self._home = Home(self._pool.settings, self._pool, asyncio.get_running_loop())
+        self._discovery = Discovery(
+            settings.discovery_strategies,
+            registries=settings.service_registry_urls,
+            registry_token=settings.service_registry_token,
+            brokers=brokers,
+            wires=self._pool,
+            allow=settings.discovery_allow,
+            cache=settings.remote_service_cache,
+        )
+
+    def announce(self, presence: Callable[[], Presence], logger: logging.Logger) -> None:
+        """Begin to announce the service."""
+        self._discovery.announce(presence, interval=self._interval, logger=logger)
+
+    def get_service(self, pattern: str, **settings: Any) -> Any:
+        """Return a ``RemoteService``, see ``MicroService.get_service``; on an event loop it is to be awaited."""
+
+        async def find(wires: Wires) -> RemoteService:
+            url = (await self._discovery.locate(pattern))[0]
+            return RemoteService(url, pool=self._pool, **settings)
+
+        return finish(self._home.run(find, time.monotonic() + settings.get("timeout", DEFAULT_TIMEOUT)))
+
+    async def sign_off(self) -> None:
+        """Announce the service no more. Twice is harmless."""
+        await self._discovery.sign_off()
+
+    async def close(self) -> None:
+        """Sign off and close all connections. Twice is harmless."""
+        await self._discovery.close()
+        await self._pool.close()
+
+    def _forget(self, url: str) -> None:
+        self._discovery.forget(url)
+
+
+class WatchedPool(WirePool):
+    """Connections whose users tell which addresses are dead, just by calling them.
+
+    Args:
+        settings: what each wire is made with.
+        forget: called with the URL of a service that could not be reached.
+    """
+
+    def __init__(self, settings: ClientSettings, forget: Callable[[str], None]) -> None:
+        super().__init__(settings)
+        self._forget = forget
+
+    def wire_for(self, url: str) -> ClientWire:
+        """Return the wire that a URL is called by, watched."""
+        return _WatchedWire(super().wire_for(url), self._forget)
+
+
+class _WatchedWire:
+    def __init__(self, wire: ClientWire, forget: Callable[[str], None]) -> None:
+        self._wire = wire
+        self._forget = forget
+        self.counts = wire.counts
+
+    def address(self, url: str) -> str:
+        return self._wire.address(url)
+
+    async def call(self, url: str, request: WireRequest) -> bytes | None:
+        try:
+            return await self._wire.call(url, request)
+        except ServiceUnreachableError:
+            self._forget(url)
+            raise
+
+    async def find(self, url: str, pattern: str, patience: float) -> Sequence[Presence]:
+        return await self._wire.find(url, pattern, patience)
+
+    async def close(self) -> None:
+        await self._wire.close()
