@@ -67,7 +67,6 @@ class Warehouse(MicroService):
     port = None
     event_transports = (BUS,)
     event_store = "memory:"
-    components = (LocalCatalogue(LocalPrices()),)
 
 
 # What the other side calls, without knowing where it runs.
@@ -87,7 +86,7 @@ class Checkout(MicroService):
 
 
 async def main() -> None:
-    async with Warehouse(), Checkout():
+    async with Warehouse(components=[LocalCatalogue(LocalPrices())]), Checkout():
         async with RemoteService(f"{BUS}#checkout") as checkout:
             print(await checkout.methods.pay("pen", 3))
         async with RemoteService(f"{BUS}#warehouse") as warehouse:  # JSON-RPC like any other, for any client

@@ -199,6 +199,9 @@ class Settings:
                 f"No name defined for the microservice: set the class attribute name of {type(self).__name__}"
             )
         check_name("service name", self.name)
+        for name in _LISTS:
+            if isinstance(value := getattr(self, name), str):
+                raise ServiceConfigurationError(f"{name} is a list: write [{value!r}]")
         if self.port is not None and (not isinstance(self.port, int) or not 0 <= self.port <= 65535):
             raise ServiceConfigurationError(f"port cannot be {self.port!r}: a number from 0 to 65535, or None")
         for entry in self.periodic_tasks:
@@ -214,9 +217,6 @@ class Settings:
         level_number(self.log_level)
         if not isinstance(self.failed_attempts, int) or self.failed_attempts < 0:
             raise ServiceConfigurationError(f"failed_attempts must be 0 or more, not {self.failed_attempts!r}")
-        for name in _LISTS:
-            if isinstance(value := getattr(self, name), str):
-                raise ServiceConfigurationError(f"{name} is a list: write [{value!r}]")
         for name in _SECONDS:
             seconds = getattr(self, name)
             if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:

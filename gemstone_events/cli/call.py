@@ -11,6 +11,7 @@ from typing import TypeAlias
 import rich_click as click
 
 from gemstone_events import strict_json
+from gemstone_events.call_scope import CallScope, call_scope
 from gemstone_events.cli.arguments import is_pair, read_pairs, read_value
 from gemstone_events.cli.command import Command, Failure
 from gemstone_events.cli.connections import CLIENT, settings_of
@@ -24,7 +25,6 @@ from gemstone_events.rpc.call_errors import (
     ServiceNotFoundError,
     ServiceUnreachableError,
 )
-from gemstone_events.call_scope import CallScope, call_scope
 from gemstone_events.rpc.client.caller import Caller
 from gemstone_events.rpc.client.requests import MethodCall, Notification, Request, check_headers
 from gemstone_events.rpc.errors import RpcError

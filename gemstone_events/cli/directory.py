@@ -160,9 +160,9 @@ def choose_directory(
         broker = broker or _configured(settings.rpc_transports, settings.transport_urls)
         _check_reachable(broker)
         return Directory(wires, Discovery([], brokers=[broker], wires=wires), mask(broker), broker)
-    token = read_token(token_file, environment)
+    token = read_token(token_file, environment) or settings.service_registry_token
     strategy = HttpDiscoveryStrategy(registry, credentials=registry_key(token) if token else None, wires=wires)
-    discovery = Discovery([strategy], wires=wires, allow=[*getattr(settings, "discovery_allow", ()), *allow])
+    discovery = Discovery([strategy], wires=wires, allow=[*settings.discovery_allow, *allow])
     return Directory(wires, discovery, str(strategy))
 
 

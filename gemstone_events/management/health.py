@@ -19,7 +19,6 @@ MAX_SECONDS = 10.0
 """How long a check may take that sets no limit of its own."""
 
 _CHECK = "__gemstone_health_check__"
-_CHECKS = "__gemstone_health_checks__"
 
 _logger = logging.getLogger("gemstone_events.management")
 
@@ -93,12 +92,18 @@ class _CheckOptions:
 
 
 def health_checks() -> Callable[[Class], Class]:
-    """Declare that a class holds health checks, besides components, which may hold them anyway."""
+    """Say of a class that it holds health checks; one that holds none is refused.
+
+    Those of components and implementations count by themselves, those of other objects after
+    ``ServiceManager.add_health_checks``.
+
+    Raises:
+        ServiceConfigurationError: it holds none.
+    """
 
     def declare(cls: Class) -> Class:
         if not any(hasattr(value, _CHECK) for value in vars(cls).values()):
             raise ServiceConfigurationError(f"{cls.__qualname__} has no method with @health_check()")
-        setattr(cls, _CHECKS, True)
         return cls
 
     return declare
@@ -247,8 +252,3 @@ def _declared(owner: object) -> Iterator[tuple[Callable[..., object], _CheckOpti
         options = getattr(inspect.getattr_static(type(owner), name), _CHECK, None)
         if isinstance(options, _CheckOptions):
             yield getattr(owner, name), options
-
-
-def holds_health_checks(owner: object) -> bool:
-    """Tell whether an object's class is declared with ``@health_checks()``."""
-    return bool(getattr(type(owner), _CHECKS, False))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from weakref import WeakSet
 
 from gemstone_events.errors import ServiceConfigurationError
@@ -140,8 +140,9 @@ class PollingRegistry(ComponentRegistry):
         while True:
             try:
                 await self._wait()
-                for component in self._watched():
-                    self._push(component, await self._find(component))
+                watched = list(self._watched())
+                for component, found in zip(watched, await _all(map(self._find, watched)), strict=True):
+                    self._push(component, found)
                 self._report("")
             except ServiceUnreachableError as error:  # what was known stays true until something better is known
                 self._report(str(error))
@@ -166,6 +167,17 @@ def check_addresses(addresses: Iterable[ChannelAddress]) -> None:
             raise ServiceConfigurationError(
                 f"the address {mask(address.uri)} holds a password: register it without, whoever calls has his own"
             )
+
+
+async def _all(searches: Iterable[Awaitable[list[ChannelInstances]]]) -> list[list[ChannelInstances]]:
+    """Wait for all at the same time; raise the first failure when all are done."""
+    outcomes = await asyncio.gather(*searches, return_exceptions=True)
+    found: list[list[ChannelInstances]] = []
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        found.append(outcome)
+    return found
 
 
 async def cancel(task: asyncio.Task[None] | None) -> None:

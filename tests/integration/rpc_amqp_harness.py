@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aio_pika
+from aio_pika.abc import AbstractChannel
+
 from gemstone_events import strict_json
 from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.call_errors import OutcomeUnknownError, ServiceCommunicationException
@@ -35,6 +38,30 @@ async def eventually(happened: Callable[[], bool], what: str, seconds: float = D
 async def echo(body: bytes, context: CallContext) -> bytes:
     """Answer with the body."""
     return body
+
+
+class Held:
+    """Answers when it is told to, and knows what it was asked.
+
+    Attributes:
+        release: set it, and calls are answered.
+        calls: all that came.
+    """
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+        self.calls: list[tuple[bytes, CallContext]] = []
+
+    async def answer(self, body: bytes, context: CallContext) -> bytes:
+        """Answer with the body, when ``release`` is set."""
+        self.calls.append((body, context))
+        await self.release.wait()
+        return body
+
+
+async def send(channel: AbstractChannel, queue: str, message: aio_pika.Message) -> None:
+    """Put a message into a queue, as any AMQP client may."""
+    await channel.default_exchange.publish(message, routing_key=queue)
 
 
 @asynccontextmanager

@@ -177,6 +177,26 @@ def test_a_service_is_looked_up_in_a_registry(gemstone: Gemstone) -> None:
     assert (presence["service"], presence["urls"]) == ("echo", [url])
 
 
+def test_a_service_announces_itself_to_a_registry_and_signs_off(gemstone: Gemstone) -> None:
+    gemstone.write("token", f"{TOKEN}\n")
+    registry = start_registry(gemstone, "--token-file=token")
+    environment = {"GEMSTONE_SERVICE_REGISTRY_URLS": registry, "GEMSTONE_SERVICE_REGISTRY_TOKEN": TOKEN}
+    gemstone.write("echo.py", ECHO.replace("NAME", "echo").replace("PORT", "0"))
+    echo = gemstone.start("run", "echo.py", environment=environment)
+    url = echo.wait_for(r"echo is ready: (http\S+);")[1]
+    by = (f"--registry={registry}", "--token-file=token")
+    watching = gemstone.start("services", "--watch", "--json", "--interval=0.1", *by)
+    watching.wait_for(r'"change":"came","service":"echo"')
+    assert gemstone("call", "echo", "add", "a=2", *by) == ("42\n", "")
+    printed, _ = gemstone("services", "--json", *by)
+    (presence,) = json.loads(printed)
+    assert (presence["health"], url in presence["urls"]) == ("ok", True)
+    assert presence["instance"] != ""
+    echo.signal(signal.SIGTERM)
+    assert echo.status() == 0
+    watching.wait_for(r'"change":"gone","service":"echo"')
+
+
 def test_an_address_that_does_not_answer_is_passed_over(gemstone: Gemstone) -> None:
     registry = start_registry(gemstone)
     url = start_echo(gemstone, port="0").wait_for(r"echo is ready: (http\S+);")[1]

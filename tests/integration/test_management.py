@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -277,3 +279,36 @@ async def test_a_component_shows_its_health_where_it_says() -> None:
                 answer = json.load(response)
             checks = answer["health"]["checks"] if path == "/health/ready" else answer["checks"]
             assert [(check["name"], check["status"]) for check in checks] == [("open", "OK")]
+
+
+async def test_the_programs_of_the_documentation_work(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "typed-services.md").read_text()
+    programs = re.findall(r"`(\w+\.py)`[^\n]*:\n\n```python\n(.*?)```", page, re.DOTALL)
+    for name, program in programs:
+        (tmp_path / name).write_text(program)
+    assert [name for name, _ in programs] == ["shop_api.py", "shop.py", "checkout.py"]
+
+    service = await asyncio.create_subprocess_exec(
+        sys.executable, "shop.py", cwd=tmp_path, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        assert service.stderr is not None
+        async with asyncio.timeout(PATIENCE):
+            while b"is ready" not in (line := await service.stderr.readline()):
+                assert line, "the service has ended"
+        client = await asyncio.create_subprocess_exec(
+            sys.executable, "checkout.py", cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await asyncio.wait_for(client.communicate(), PATIENCE)
+    finally:
+        service.kill()
+        await service.wait()
+    assert output.decode() == "3.30 placed\n"
+
+
+def test_the_other_examples_of_the_documentation_run(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "typed-services.md").read_text()
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for block in blocks[3:]:
+        done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, timeout=PATIENCE, check=False)
+        assert done.returncode == 0, block

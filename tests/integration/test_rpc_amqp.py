@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator
 
 import aio_pika
 import pytest
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel
 
-from gemstone_events import strict_json
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.call_errors import (
@@ -26,20 +25,7 @@ from gemstone_events.rpc.wires.amqp_client import AmqpClientWire
 from gemstone_events.rpc.wires.amqp_server import open_url
 from gemstone_events.rpc.wires.amqp_serving import ServedCounts
 from gemstone_events.testing.servers import RabbitMQ
-from tests.integration.rpc_amqp_harness import client, echo, eventually, serving
-
-
-class Held:
-    """Answers when it is told to, and knows what it was asked."""
-
-    def __init__(self) -> None:
-        self.release = asyncio.Event()
-        self.calls: list[tuple[bytes, CallContext]] = []
-
-    async def answer(self, body: bytes, context: CallContext) -> bytes:
-        self.calls.append((body, context))
-        await self.release.wait()
-        return body
+from tests.integration.rpc_amqp_harness import Held, client, echo, eventually, send, serving
 
 
 @pytest.fixture
@@ -59,10 +45,6 @@ async def stranger(rabbitmq_url: str) -> AsyncIterator[AbstractChannel]:
     connection = await aio_pika.connect(rabbitmq_url)
     async with connection:
         yield await connection.channel()
-
-
-async def send(channel: AbstractChannel, queue: str, message: aio_pika.Message) -> None:
-    await channel.default_exchange.publish(message, routing_key=queue)
 
 
 async def test_a_call_is_answered(wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str) -> None:
@@ -222,24 +204,6 @@ async def test_a_late_answer_is_counted_and_ignored(
     assert wire.counts.unexpected == 0
 
 
-async def test_forged_and_doubled_answers_are_counted_and_ignored(
-    wire: AmqpClientWire, url: str, namespace: str, stranger: AbstractChannel
-) -> None:
-    queue = await stranger.declare_queue(f"{namespace}.rpc.orders", durable=True)
-
-    async def answer_thrice(message: AbstractIncomingMessage) -> None:
-        assert message.reply_to is not None
-        for correlation_id in ("0" * 32, message.correlation_id, message.correlation_id, None):
-            reply = aio_pika.Message(message.body, correlation_id=correlation_id)
-            await stranger.default_exchange.publish(reply, routing_key=message.reply_to)
-
-    await queue.consume(answer_thrice, no_ack=True)
-    assert await wire.call(url, WireRequest(b"mine", 10.0)) == b"mine"
-    await eventually(lambda: wire.counts.unexpected == 3, "the forged, the doubled and the nameless answer")
-    assert await wire.call(url, WireRequest(b"mine too", 10.0)) == b"mine too"
-    await queue.delete(if_unused=False, if_empty=False)
-
-
 async def test_an_answer_beyond_the_limit_is_an_error(url: str, rabbitmq_url: str, namespace: str) -> None:
     async def too_much(body: bytes, context: CallContext) -> bytes:
         return b"x" * (100_001 if body == b"long" else 100_000)
@@ -263,100 +227,6 @@ async def test_more_calls_than_may_be_pending_fail_as_unreachable(url: str, rabb
     assert [type(answer) for answer in answers if answer != b"1"] == [ServiceUnreachableError]
 
 
-async def test_any_amqp_client_calls_with_a_reply_queue_of_its_own(
-    rabbitmq_url: str, namespace: str, stranger: AbstractChannel
-) -> None:
-    replies = await stranger.declare_queue("", exclusive=True)
-    assert replies.name.startswith("amq.gen-")
-    async with serving(rabbitmq_url, namespace):
-        message = aio_pika.Message(b"[1]", reply_to=replies.name, correlation_id="any text at all")
-        await send(stranger, f"{namespace}.rpc.orders", message)
-        async with asyncio.timeout(10.0), replies.iterator(no_ack=True) as answers:
-            answer = await anext(answers)
-    assert (answer.body, answer.correlation_id, answer.content_type) == (b"[1]", "any text at all", "application/json")
-
-
-async def test_a_deleted_reply_queue_hurts_only_its_owner(
-    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str, stranger: AbstractChannel
-) -> None:
-    held = Held()
-    replies = await stranger.declare_queue("", exclusive=True)
-    async with serving(rabbitmq_url, namespace, held.answer) as server:
-        for _ in range(10):
-            await send(stranger, f"{namespace}.rpc.orders", aio_pika.Message(b"[1]", reply_to=replies.name))
-        await eventually(lambda: len(held.calls) == 10, "the calls")
-        await replies.delete()
-        held.release.set()
-        await eventually(lambda: server.counts.undeliverable == 10, "the undeliverable answers")
-        assert await wire.call(url, WireRequest(b"2", 10.0)) == b"2"
-        assert server.status().serving
-
-
-@pytest.mark.parametrize("reply_to", ["{}.rpc.orders", "{}.anything", "amq.topic", "amq.ctag"])
-async def test_nobody_has_a_service_write_into_queues_that_are_not_for_answers(
-    reply_to: str,
-    wire: AmqpClientWire,
-    url: str,
-    rabbitmq_url: str,
-    namespace: str,
-    stranger: AbstractChannel,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    held = Held()
-    held.release.set()
-    async with serving(rabbitmq_url, namespace, held.answer) as server:
-        message = aio_pika.Message(b"[1]", reply_to=reply_to.format(namespace))
-        await send(stranger, f"{namespace}.rpc.orders", message)
-        await eventually(lambda: server.counts.forbidden == 1, "the refusal")
-        assert await wire.call(url, WireRequest(b"2", 10.0)) == b"2"
-    assert [body for body, _ in held.calls] == [b"2"]
-    assert "wants its answer in the queue" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("message", "complaint"),
-    [
-        ({"content_type": "application/x-python-serialize"}, "content type"),
-        ({"content_encoding": "gzip"}, "content encoding"),
-        ({"body": b"x" * 1001}, "1000 bytes"),
-        ({"headers": {"x": "y" * 17_000}}, "headers"),
-    ],
-)
-async def test_what_may_not_be_sent_is_answered_with_an_error(
-    message: dict[str, object], complaint: str, rabbitmq_url: str, namespace: str, stranger: AbstractChannel
-) -> None:
-    replies = await stranger.declare_queue("", exclusive=True)
-    held = Held()
-    async with serving(rabbitmq_url, namespace, held.answer, body_bytes=1000) as server:
-        properties: dict[str, object] = {"body": b"[1]", "reply_to": replies.name, "correlation_id": "7", **message}
-        await send(stranger, f"{namespace}.rpc.orders", aio_pika.Message(**properties))  # type: ignore[arg-type]
-        async with asyncio.timeout(10.0), replies.iterator(no_ack=True) as answers:
-            answer = await anext(answers)
-        assert server.counts.refused == 1
-    error = strict_json.loads(answer.body)
-    assert isinstance(error, dict)
-    assert isinstance(error["error"], dict)
-    assert error["error"]["code"] == -32600
-    assert complaint in str(error["error"]["data"])
-    assert answer.correlation_id == "7"
-    assert not held.calls
-
-
-async def test_odd_headers_are_passed_over(rabbitmq_url: str, namespace: str, stranger: AbstractChannel) -> None:
-    held = Held()
-    held.release.set()
-    headers = {"Upper": "a", "number": 3, "nested": {"x": 1}, "list": [1], "control": "a\nb", "none": None, "b": True}
-    async with serving(rabbitmq_url, namespace, held.answer):
-        message = aio_pika.Message(b"1", headers=headers, expiration=7.5, app_id="theirs")
-        await send(stranger, f"{namespace}.rpc.orders", message)
-        await eventually(lambda: bool(held.calls), "the call")
-    [(_, context)] = held.calls
-    assert context.headers == {"upper": "a", "number": "3"}
-    assert context.timeout is not None
-    assert 5.0 < context.timeout <= 7.5
-    assert context.peer == "amqp:theirs"
-
-
 async def test_an_answer_function_that_raises_is_an_internal_error(
     wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str
 ) -> None:
@@ -368,28 +238,6 @@ async def test_an_answer_function_that_raises_is_an_internal_error(
     assert answer is not None
     assert b"-32603" in answer
     assert b"not for callers" not in answer
-
-
-async def test_a_deleted_queue_is_declared_anew_and_served_again(
-    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str, stranger: AbstractChannel
-) -> None:
-    held = Held()
-    async with serving(rabbitmq_url, namespace, held.answer) as server:
-        begun = asyncio.create_task(wire.call(url, WireRequest(b"begun", 30.0)))
-        await eventually(lambda: bool(held.calls), "the call")
-        await stranger.queue_delete(f"{namespace}.rpc.orders")
-        await eventually(lambda: server.status().serving, "the server to mend it")
-        held.release.set()
-        assert await begun == b"begun"
-
-        async def is_answered() -> bool:
-            with contextlib.suppress(ServiceNotFoundError):
-                return await wire.call(url, WireRequest(b"2", 10.0)) == b"2"
-            return False
-
-        async with asyncio.timeout(10.0):
-            while not await is_answered():
-                await asyncio.sleep(0.05)
 
 
 async def test_presence_finds_the_running_instances_of_all_services(

@@ -16,7 +16,6 @@ from gemstone_events.management import (
     health_check,
     health_checks,
 )
-from gemstone_events.management.health import holds_health_checks
 
 
 @health_checks()
@@ -148,6 +147,3 @@ def test_what_cannot_be_a_check_is_refused() -> None:
 
         @health_check()
         def check(self: object, other: int) -> None: ...
-
-    assert holds_health_checks(Checks())
-    assert not holds_health_checks(Failing())

@@ -172,7 +172,7 @@ def test_a_proxy_works_in_a_script_without_an_event_loop() -> None:
 
 async def test_a_blocking_method_is_refused_on_an_event_loop() -> None:
     async with manager_of(lambda url, call: {"cents": 5}, "fake://a") as manager:
-        with pytest.raises(LocalServiceException, match="prices.total would block the event loop"):
+        with pytest.raises(LocalServiceException, match=r"prices\.total would block the event loop"):
             manager.get_service(Prices).total([])
         with pytest.raises(LocalServiceException, match="await aclose"):
             manager.close()
@@ -334,9 +334,7 @@ async def test_components_that_were_started_are_stopped_where_another_fails(capl
 
 async def test_a_registry_that_is_away_keeps_nothing_from_starting(caplog: pytest.LogCaptureFixture) -> None:
     class Away(LocalComponentRegistry):
-        async def register(
-            self, descriptor: ComponentDescriptor[object], addresses: Sequence[ChannelAddress]
-        ) -> None:
+        async def register(self, descriptor: ComponentDescriptor[object], addresses: Sequence[ChannelAddress]) -> None:
             raise ServiceUnreachableError("no Redis")
 
     shop = Shop(LocalPrices(), LocalStock())
@@ -385,7 +383,7 @@ async def test_the_methods_of_a_component_are_exposed_with_the_types_of_the_inte
     assert await price.function(*args, **kwargs) == {"cents": 5}  # type: ignore[misc]
     with pytest.raises(InvalidParams):
         price.bind(["pen", "5"])
-    with pytest.raises(TypeError, match="the result of prices.total does not fit"):
+    with pytest.raises(TypeError, match=r"the result of prices\.total does not fit"):
         methods["prices.total"].function([])
 
 
@@ -420,7 +418,7 @@ def test_what_cannot_be_injected_is_refused() -> None:
         manager.inject(Untyped())
     with pytest.raises(ServiceConfigurationError, match="int is no interface of a service"):
         manager.inject(NoService())
-    with pytest.raises(LocalServiceException, match="LocalStock.prices is not there yet"):
+    with pytest.raises(LocalServiceException, match=r"LocalStock\.prices is not there yet"):
         _ = LocalStock().prices
     with pytest.raises(ServiceConfigurationError, match="needs parentheses"):
         inject_service(LocalStock.count)  # type: ignore[arg-type]

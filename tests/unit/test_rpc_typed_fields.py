@@ -89,7 +89,7 @@ ROUND_TRIPS: list[tuple[object, object, object]] = [
     (tuple[int, Colour], (1, Colour.RED), [1, "red"]),
     (dict[str, int], {"a": 1}, {"a": 1}),
     (dict, {"a": 1}, {"a": 1}),
-    (Mapping[int, Decimal], {-7: Decimal("1")}, {"-7": "1"}),
+    (Mapping[int, Decimal], {-7: Decimal(1)}, {"-7": "1"}),
     (dict[UUID, int], {UUID(int=1): 2}, {"00000000-0000-0000-0000-000000000001": 2}),
     (dict[Colour, int], {Colour.RED: 2}, {"red": 2}),
     (int | str, "5", "5"),

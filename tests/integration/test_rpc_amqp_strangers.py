@@ -1,0 +1,233 @@
+"""What strangers send through RabbitMQ: clients of other authors, forgers, and bytes that break clients."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import aio_pika
+import aiormq
+import pytest
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from aiormq.abc import ChannelFrame
+from pamqp import commands as spec
+from pamqp.body import ContentBody
+from pamqp.frame import marshal
+from pamqp.header import ContentHeader
+
+from gemstone_events import strict_json
+from gemstone_events.rpc.call_errors import (
+    ServiceNotFoundError,
+)
+from gemstone_events.rpc.wire import WireRequest
+from gemstone_events.rpc.wires.amqp_client import AmqpClientWire
+from tests.integration.rpc_amqp_harness import Held, client, eventually, send, serving
+
+
+@pytest.fixture
+def url(rabbitmq_url: str) -> str:
+    return f"{rabbitmq_url}#orders"
+
+
+@pytest.fixture
+async def wire(namespace: str) -> AsyncIterator[AmqpClientWire]:
+    async with client(namespace) as made:
+        yield made
+
+
+@pytest.fixture
+async def stranger(rabbitmq_url: str) -> AsyncIterator[AbstractChannel]:
+    """A client of another author."""
+    connection = await aio_pika.connect(rabbitmq_url)
+    async with connection:
+        yield await connection.channel()
+
+
+async def test_forged_and_doubled_answers_are_counted_and_ignored(
+    wire: AmqpClientWire, url: str, namespace: str, stranger: AbstractChannel
+) -> None:
+    queue = await stranger.declare_queue(f"{namespace}.rpc.orders", durable=True)
+
+    async def answer_thrice(message: AbstractIncomingMessage) -> None:
+        assert message.reply_to is not None
+        for correlation_id in ("0" * 32, message.correlation_id, message.correlation_id, None):
+            reply = aio_pika.Message(message.body, correlation_id=correlation_id)
+            await stranger.default_exchange.publish(reply, routing_key=message.reply_to)
+
+    await queue.consume(answer_thrice, no_ack=True)
+    assert await wire.call(url, WireRequest(b"mine", 10.0)) == b"mine"
+    await eventually(lambda: wire.counts.unexpected == 3, "the forged, the doubled and the nameless answer")
+    assert await wire.call(url, WireRequest(b"mine too", 10.0)) == b"mine too"
+    await queue.delete(if_unused=False, if_empty=False)
+
+
+async def test_any_amqp_client_calls_with_a_reply_queue_of_its_own(
+    rabbitmq_url: str, namespace: str, stranger: AbstractChannel
+) -> None:
+    replies = await stranger.declare_queue("", exclusive=True)
+    assert replies.name.startswith("amq.gen-")
+    async with serving(rabbitmq_url, namespace):
+        message = aio_pika.Message(b"[1]", reply_to=replies.name, correlation_id="any text at all")
+        await send(stranger, f"{namespace}.rpc.orders", message)
+        async with asyncio.timeout(10.0), replies.iterator(no_ack=True) as answers:
+            answer = await anext(answers)
+    assert (answer.body, answer.correlation_id, answer.content_type) == (b"[1]", "any text at all", "application/json")
+
+
+async def test_a_deleted_reply_queue_hurts_only_its_owner(
+    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str, stranger: AbstractChannel
+) -> None:
+    held = Held()
+    replies = await stranger.declare_queue("", exclusive=True)
+    async with serving(rabbitmq_url, namespace, held.answer) as server:
+        for _ in range(10):
+            await send(stranger, f"{namespace}.rpc.orders", aio_pika.Message(b"[1]", reply_to=replies.name))
+        await eventually(lambda: len(held.calls) == 10, "the calls")
+        await replies.delete()
+        held.release.set()
+        await eventually(lambda: server.counts.undeliverable == 10, "the undeliverable answers")
+        assert await wire.call(url, WireRequest(b"2", 10.0)) == b"2"
+        assert server.status().serving
+
+
+@pytest.mark.parametrize("reply_to", ["{}.rpc.orders", "{}.anything", "amq.topic", "amq.ctag"])
+async def test_nobody_has_a_service_write_into_queues_that_are_not_for_answers(
+    reply_to: str,
+    wire: AmqpClientWire,
+    url: str,
+    rabbitmq_url: str,
+    namespace: str,
+    stranger: AbstractChannel,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    held = Held()
+    held.release.set()
+    async with serving(rabbitmq_url, namespace, held.answer) as server:
+        message = aio_pika.Message(b"[1]", reply_to=reply_to.format(namespace))
+        await send(stranger, f"{namespace}.rpc.orders", message)
+        await eventually(lambda: server.counts.forbidden == 1, "the refusal")
+        assert await wire.call(url, WireRequest(b"2", 10.0)) == b"2"
+    assert [body for body, _ in held.calls] == [b"2"]
+    assert "wants its answer in the queue" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("message", "complaint"),
+    [
+        ({"content_type": "application/x-python-serialize"}, "content type"),
+        ({"content_encoding": "gzip"}, "content encoding"),
+        ({"body": b"x" * 1001}, "1000 bytes"),
+        ({"headers": {"x": "y" * 17_000}}, "headers"),
+    ],
+)
+async def test_what_may_not_be_sent_is_answered_with_an_error(
+    message: dict[str, object], complaint: str, rabbitmq_url: str, namespace: str, stranger: AbstractChannel
+) -> None:
+    replies = await stranger.declare_queue("", exclusive=True)
+    held = Held()
+    async with serving(rabbitmq_url, namespace, held.answer, body_bytes=1000) as server:
+        properties: dict[str, object] = {"body": b"[1]", "reply_to": replies.name, "correlation_id": "7", **message}
+        await send(stranger, f"{namespace}.rpc.orders", aio_pika.Message(**properties))  # type: ignore[arg-type]
+        async with asyncio.timeout(10.0), replies.iterator(no_ack=True) as answers:
+            answer = await anext(answers)
+        assert server.counts.refused == 1
+    error = strict_json.loads(answer.body)
+    assert isinstance(error, dict)
+    assert isinstance(error["error"], dict)
+    assert error["error"]["code"] == -32600
+    assert complaint in str(error["error"]["data"])
+    assert answer.correlation_id == "7"
+    assert not held.calls
+
+
+async def test_odd_headers_are_passed_over(rabbitmq_url: str, namespace: str, stranger: AbstractChannel) -> None:
+    held = Held()
+    held.release.set()
+    headers = {"Upper": "a", "number": 3, "nested": {"x": 1}, "list": [1], "control": "a\nb", "none": None, "b": True}
+    async with serving(rabbitmq_url, namespace, held.answer):
+        message = aio_pika.Message(b"1", headers=headers, expiration=7.5, app_id="theirs")
+        await send(stranger, f"{namespace}.rpc.orders", message)
+        await eventually(lambda: bool(held.calls), "the call")
+    [(_, context)] = held.calls
+    assert context.headers == {"upper": "a", "number": "3"}
+    assert context.timeout is not None
+    assert 5.0 < context.timeout <= 7.5
+    assert context.peer == "amqp:theirs"
+
+
+async def test_a_deleted_queue_is_declared_anew_and_served_again(
+    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str, stranger: AbstractChannel
+) -> None:
+    held = Held()
+    async with serving(rabbitmq_url, namespace, held.answer) as server:
+        begun = asyncio.create_task(wire.call(url, WireRequest(b"begun", 30.0)))
+        await eventually(lambda: bool(held.calls), "the call")
+        await stranger.queue_delete(f"{namespace}.rpc.orders")
+        await eventually(lambda: server.status().serving, "the server to mend it")
+        held.release.set()
+        assert await begun == b"begun"
+
+        async def is_answered() -> bool:
+            with contextlib.suppress(ServiceNotFoundError):
+                return await wire.call(url, WireRequest(b"2", 10.0)) == b"2"
+            return False
+
+        async with asyncio.timeout(10.0):
+            while not await is_answered():
+                await asyncio.sleep(0.05)
+
+
+def deep(levels: int) -> dict[str, object]:
+    """Return a table that nests."""
+    table: dict[str, object] = {}
+    for _ in range(levels):
+        table = {"a": table}
+    return table
+
+
+UTF8, NOT_UTF8 = b"AAAA", b"\xff\xfe\xfd\xfc"
+
+
+@pytest.mark.parametrize(
+    ("properties", "routing_key"),
+    [
+        ({"app_id": "AAAA"}, ""),
+        ({"correlation_id": "AAAA"}, ""),
+        ({"headers": {"AAAA": "x"}}, ""),
+        ({"headers": {"AAAAA": 1}, "timestamp": datetime.fromtimestamp(0x41414141, UTC)}, ""),
+        ({"headers": deep(300)}, ""),
+        ({"headers": {"CC": ["{queue}"]}}, "AAAA"),
+    ],
+)
+async def test_a_message_that_aiormq_cannot_read_ends_no_connection(
+    properties: dict[str, object],
+    routing_key: str,
+    wire: AmqpClientWire,
+    url: str,
+    rabbitmq_url: str,
+    namespace: str,
+    stranger: AbstractChannel,
+) -> None:
+    held = Held()
+    held.release.set()
+    queue = f"{namespace}.rpc.orders"
+    if routing_key:
+        properties = {"headers": {"CC": [queue]}}
+    channel = await stranger.get_underlay_channel()
+    assert isinstance(channel, aiormq.Channel)
+    async with serving(rabbitmq_url, namespace, held.answer) as server:
+        frames = b"".join(
+            marshal(frame, channel.number)
+            for frame in (
+                spec.Basic.Publish(routing_key=routing_key or queue),
+                ContentHeader(properties=spec.Basic.Properties(**properties), body_size=1),  # type: ignore[arg-type]
+                ContentBody(b"1"),
+            )
+        )
+        await channel.write_queue.put(ChannelFrame(frames.replace(UTF8, NOT_UTF8), should_close=False))
+        await eventually(lambda: server.counts.refused + len(held.calls) == 1, "the message")
+        assert await wire.call(url, WireRequest(b"2", 10.0)) == b"2"
+        assert server.counts.lost == 0
+        assert len(held.calls) == (2 if routing_key else 1)
+    assert await stranger.get_queue(queue)
+    assert (await stranger.declare_queue(queue, durable=True)).declaration_result.message_count == 0
