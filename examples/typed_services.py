@@ -90,8 +90,7 @@ async def main() -> None:
         async with RemoteService(f"{BUS}#checkout") as checkout:
             print(await checkout.methods.pay("pen", 3))
         async with RemoteService(f"{BUS}#warehouse") as warehouse:  # JSON-RPC like any other, for any client
-            lines = [{"article": "pen", "count": 2, "price": "0.50"}]
-            print(await warehouse.methods.prices.quote(lines=lines))
+            print(await warehouse.methods.prices.quote(lines=[{"article": "pen", "count": 2, "price": "0.50"}]))
             try:
                 await warehouse.methods.prices.quote(lines=[{"article": "pen", "count": "2"}])
             except InvalidParamsError as error:

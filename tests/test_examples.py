@@ -33,6 +33,9 @@ SCRIPTS = {
     "periodic_task": [],
     "plugins": [],
     "containers": [],
+    "calls": [],
+    "private_methods": [],
+    "typed_services": [],
     "retries": [],
     "web_pages": ["--once"],
 }

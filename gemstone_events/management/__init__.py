@@ -22,7 +22,7 @@ from gemstone_events.management.health import (
     health_check,
     health_checks,
 )
-from gemstone_events.management.hosting import default_registry
+from gemstone_events.management.hosting import ComponentHost, default_registry
 from gemstone_events.management.injection import ServiceInstanceProvider, inject_service
 from gemstone_events.management.manager import ServiceManager
 from gemstone_events.management.presence_registry import PresenceComponentRegistry
@@ -57,6 +57,7 @@ __all__ = [
     "CheckResult",
     "Component",
     "ComponentDescriptor",
+    "ComponentHost",
     "ComponentRegistry",
     "ComponentStatus",
     "FirstURLSelector",

@@ -1,13 +1,136 @@
-"""What a service needs that hosts components, besides its ``ServiceManager``."""
+"""Hosting: components here, started, announced, watched and stopped; and how their services are called."""
 
-from collections.abc import Sequence
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 
 from gemstone_events import strict_json
-from gemstone_events.management.component import Component
+from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.management.component import AbstractComponent, Component, ComponentStatus
+from gemstone_events.management.descriptors import ComponentDescriptor
+from gemstone_events.management.health import CheckResult, Health, HealthCheckManager, HealthStatus
+from gemstone_events.management.implementations import Implementations
 from gemstone_events.management.presence_registry import PresenceComponentRegistry
 from gemstone_events.management.registry import ComponentRegistry, LocalComponentRegistry
 from gemstone_events.rpc.discovery.allow_list import AllowList
+from gemstone_events.rpc.health import HealthReport
 from gemstone_events.rpc.http_handlers import GemstoneCustomHandler
+from gemstone_events.rpc.methods import Method
+
+_logger = logging.getLogger("gemstone_events.management")
+
+
+class ComponentHost:
+    """The components of one process, for the service that hosts them; ``ServiceManager.host``.
+
+    A host exposes ``methods()``, calls ``start`` before anybody can call it, ``announce`` when it can be called,
+    ``withdraw`` before it drains and ``stop`` after that. All methods belong to one event loop.
+
+    Args:
+        implementations: what is here.
+        registry: tells which status of HTTP stands for a health.
+        checks: health checks of others than components.
+        ask_registry: asks the registry something, where and when it can be asked.
+    """
+
+    def __init__(
+        self,
+        implementations: Implementations,
+        registry: ComponentRegistry,
+        checks: HealthCheckManager,
+        ask_registry: Callable[[Callable[[], Coroutine[object, object, None]]], Awaitable[None]],
+    ) -> None:
+        self._implementations = implementations
+        self._registry = registry
+        self._checks = checks
+        self._ask_registry = ask_registry
+        self._running: list[Component] = []
+        self._announced: list[ComponentDescriptor[object]] = []
+
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        """The names of the components, for ``Presence.components``."""
+        return tuple(descriptor.name for descriptor in self._implementations.components)
+
+    def methods(self, *, private: bool = False) -> list[Method]:
+        """Return the methods of the components' services, to be exposed.
+
+        Args:
+            private: all of them are for callers only whom the host lets in.
+
+        Raises:
+            ServiceConfigurationError: a component misses a service.
+        """
+        self._implementations.check()
+        return list(self._implementations.methods(private=private))
+
+    def health_pages(self) -> list[tuple[str, type[GemstoneCustomHandler]]]:
+        """Return the pages that show the health of components (``@health``), as ``extra_handlers`` has them."""
+        return [
+            (descriptor.health, _health_page(component, self._registry))
+            for descriptor, component in self._implementations.components.items()
+            if descriptor.health
+        ]
+
+    async def start(self) -> None:
+        """Start the components: what they need is there before anybody calls.
+
+        Raises:
+            ServiceConfigurationError: a component runs already, or misses a service.
+            Exception: what a component's ``startup`` raised, after all that were started were shut down.
+        """
+        self._implementations.check()
+        for descriptor, component in self._implementations.components.items():
+            if component.get_status() is ComponentStatus.RUNNING:
+                raise ServiceConfigurationError(f"the component {descriptor.name!r} runs already")
+        try:
+            for component in self._implementations.components.values():
+                self._running.append(component)
+                await _finish(component.startup())
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def announce(self, urls: Sequence[str] = (), port: int | None = None) -> None:
+        """Register where the components are called, now that they can be. A registry that is away is no error.
+
+        Args:
+            urls: the host's, without credentials.
+            port: that of the host's HTTP server.
+        """
+        for descriptor, component in self._implementations.components.items():
+            if isinstance(component, AbstractComponent):
+                component.urls = urls
+            self._announced.append(descriptor)
+            addresses = component.get_addresses(port)
+            await self._ask_registry(partial(self._registry.register, descriptor, addresses))
+
+    async def withdraw(self) -> None:
+        """Take back what was registered. Twice is harmless."""
+        announced, self._announced = self._announced, []
+        for descriptor in reversed(announced):
+            await self._ask_registry(partial(self._registry.deregister, descriptor))
+
+    async def stop(self) -> None:
+        """Shut the components down, the last one first; each one is, even if another raises. Twice is harmless."""
+        running, self._running = self._running, []
+        for component in reversed(running):
+            try:
+                await _finish(component.shutdown())
+            except Exception:
+                _logger.exception("the component %s did not shut down well", type(component).__qualname__)
+
+    async def get_health(self) -> Health:
+        """Run the health checks of all components here, and all others that were added, at the same time."""
+        components = self._implementations.components.items()
+        found = await asyncio.gather(*(_health_of(*each) for each in components), self._checks.check())
+        return Health([result for health in found for result in health.results])
+
+    async def health(self) -> HealthReport:
+        """Return the health for ``GET /health/ready``: not ok where something is in ERROR."""
+        found = await self.get_health()
+        return HealthReport(ok=found.status is not HealthStatus.ERROR, details={"health": found.to_dict()})
 
 
 def default_registry(
@@ -40,6 +163,23 @@ class ComponentHealthHandler(GemstoneCustomHandler):
         self.finish(strict_json.dumps(health.to_dict()))
 
 
-def health_page(component: Component, registry: ComponentRegistry) -> type[GemstoneCustomHandler]:
+def _health_page(component: Component, registry: ComponentRegistry) -> type[GemstoneCustomHandler]:
     """Return the handler that shows a component's health."""
     return type("ComponentHealthHandler", (ComponentHealthHandler,), {"component": component, "registry": registry})
+
+
+async def _finish(result: Awaitable[None] | None) -> None:
+    if result is not None:
+        await result
+
+
+async def _health_of(descriptor: ComponentDescriptor[object], component: Component) -> Health:
+    try:
+        found = await component.get_health()
+    except Exception as error:
+        _logger.exception("the health of the component %r cannot be told", descriptor.name)
+        return Health([CheckResult(descriptor.name, HealthStatus.ERROR, f"it raised {type(error).__name__}")])
+    status = component.get_status()
+    if status is ComponentStatus.RUNNING:
+        return found
+    return Health([*found.results, CheckResult(descriptor.name, HealthStatus.ERROR, f"it is {status.value}")])

@@ -1,12 +1,13 @@
 """From an OpenRPC document to a typed client: one Python module, the same every time."""
 
 import ast
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gemstone_events.rpc.description.openrpc_changes import check_openrpc
 from gemstone_events.rpc.description.python_names import LINE, Names, call_lines, class_name, docstring, literal
-from gemstone_events.rpc.description.python_types import TYPE_NAMES, PythonTypes, Record, Value
+from gemstone_events.rpc.description.python_types import TYPE_NAMES, PythonTypes, Record, Value, union
 from gemstone_events.rpc.description.references import DescriptionError, Members, References, members
 from gemstone_events.strict_json import JsonValue
 
@@ -61,7 +62,8 @@ def write_client(document: Mapping[str, JsonValue], source: str, name: str | Non
     Raises:
         DescriptionError: it is no OpenRPC document, or cannot be followed.
     """
-    found = check_openrpc(document)
+    # What is one object in memory may be two in JSON; a module must not depend on that.
+    found = check_openrpc(json.loads(json.dumps(document)))
     info = members(found.get("info", {}), "info")
     client = name or class_name(str(info.get("title", "")))
     classes = Names(TYPE_NAMES | _IMPORTED)
@@ -110,10 +112,12 @@ class _Reader:
         if not isinstance(key, str) or not key:
             raise DescriptionError("a method has no name")
         name, wanted = self._names.take(key), class_name(key)
-        names = Names({"self", "leading", "given"})
-        values = [self._value(names, param, f"{wanted}Params") for param in _list(described, "params")]
-        result = self._references.resolve(described.get("result", {"schema": {"type": "null"}}), key)
         is_by_position = described.get("paramStructure") == "by-position"
+        names = Names({"self", "leading", "given", "further"})
+        values = [self._value(names, param, f"{wanted}Params") for param in _list(described, "params")]
+        if is_by_position:
+            values = [_without_default(value) for value in values]
+        result = self._references.resolve(described.get("result", {"schema": {"type": "null"}}), key)
         further = described.get("x-further-params")
         more = further.get("by-position" if is_by_position else "by-name") if isinstance(further, Mapping) else None
         return _Method(
@@ -205,14 +209,24 @@ def _parameters(method: _Method) -> list[str]:
 def _arguments(method: _Method) -> str:
     """Return what is sent: parameters by name where possible, for it says what it means."""
     if method.is_by_position:
-        names = [value.name for value in method.values]
-        return f"leading({', '.join([*names, *(['*further'] if method.further else [])])})"
+        required = [value.name for value in method.values if value.default is None]
+        others = [value.name for value in method.values if value.default is not None]
+        others += ["*further"] if method.further else []
+        places = [*required, f"*leading({', '.join(others)})"] if others else required
+        return f"[{', '.join(places)}]"
     certain = [f"{literal(value.key)}: {value.name}" for value in method.values if not value.is_omissible]
     maybe = [f"{literal(value.key)}: {value.name}" for value in method.values if value.is_omissible]
     parts = ["{" + ", ".join(certain) + "}"] if certain or not (maybe or method.further) else []
     parts += [f"given({{{', '.join(maybe)}}})"] if maybe else []
     parts += ["further"] if method.further else []
     return " | ".join(parts)
+
+
+def _without_default(value: Value) -> Value:
+    """Return a parameter that is left out by None: only so it is known what was given, where places count."""
+    if value.default is None:
+        return value
+    return replace(value, hint=union([value.hint, "None"]), default="None", is_omissible=True)
 
 
 def _imports(code: str) -> Iterator[str]:

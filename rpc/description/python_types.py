@@ -94,13 +94,13 @@ class PythonTypes:
         default = plain.get("default")
         if isinstance(default, bool | int | float | str) and hint != "Any" and _may_be(default, plain):
             return Value(name, key, hint, literal(default), False, text)
-        return Value(name, key, _union([hint, "None"]), "None", True, text)
+        return Value(name, key, union([hint, "None"]), "None", True, text)
 
     def _describe(self, plain: Members, wanted: str, depth: int) -> str:
         for keyword in ("anyOf", "oneOf"):
             choices = plain.get(keyword)
             if isinstance(choices, list):
-                return _union([self.hint(choice, wanted, depth + 1) for choice in choices])
+                return union([self.hint(choice, wanted, depth + 1) for choice in choices])
         parts = plain.get("allOf")
         if isinstance(parts, list):
             return self.hint(parts[0], wanted, depth + 1) if len(parts) == 1 else "Any"
@@ -108,7 +108,7 @@ class PythonTypes:
             return _literals(values)
         kinds = plain.get("type")
         if isinstance(kinds, list):
-            return _union([self._plain(plain, kind, wanted, depth) for kind in kinds])
+            return union([self._plain(plain, kind, wanted, depth) for kind in kinds])
         return self._plain(plain, kinds or ("object" if "properties" in plain else None), wanted, depth)
 
     def _plain(self, schema: Members, kind: JsonValue, wanted: str, depth: int) -> str:
@@ -147,7 +147,7 @@ class PythonTypes:
         return f"list[{self.hint(items, f'{wanted}Item', depth + 1)}]"
 
 
-def _union(hints: Iterable[str]) -> str:
+def union(hints: Iterable[str]) -> str:
     """Return one hint for several, None last. Splitting at " | " would tear brackets apart, so texts stay whole."""
     parts = list(dict.fromkeys(hints))
     if not parts or "Any" in parts:
@@ -162,7 +162,7 @@ def _literals(values: Sequence[JsonValue]) -> str:
     if not values or len(fit) < len(values):
         return "Any"
     texts = list(dict.fromkeys(literal(value) for value in fit if value is not None))
-    return _union([*([f"Literal[{', '.join(texts)}]"] if texts else []), *(["None"] if None in fit else [])])
+    return union([*([f"Literal[{', '.join(texts)}]"] if texts else []), *(["None"] if None in fit else [])])
 
 
 def _may_be(value: str | float | bool, schema: Members) -> bool:

@@ -146,8 +146,17 @@ def given(params: Mapping[str, object]) -> dict[str, object]:
 
 
 def leading(*params: object) -> list[object]:
-    """Return the parameters before the first None: by position, nothing can be left out in the middle."""
-    return list(params[: params.index(None)] if None in params else params)
+    """Return the parameters before the first None.
+
+    Raises:
+        TypeError: others follow it: by position, nothing can be left out in the middle.
+    """
+    count = params.index(None) if None in params else len(params)
+    if any(param is not None for param in params[count:]):
+        raise TypeError(
+            "this method takes its parameters by position: give all those before the last one that is given"
+        )
+    return list(params[:count])
 
 
 def to_json(value: object) -> JsonValue:

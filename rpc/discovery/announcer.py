@@ -12,10 +12,11 @@ from gemstone_events.rpc.presence import Presence
 from gemstone_events.schemes import scheme_of
 
 _JITTER = 0.1
+_LOOK_SECONDS = 1.0
 
 
 class Announcer:
-    """Pings all strategies with the service's URLs: at once, at each interval, until it is stopped.
+    """Pings all strategies with the service's URLs: at once, at each interval and when its health changes, until stopped.
 
     Each strategy has a task of its own, so that one that hangs holds up no other. What fails is logged when it begins
     to fail and when it works again, and never raised. All methods belong to one event loop.
@@ -68,7 +69,16 @@ class Announcer:
                 except StrategyFailedError as error:
                     failure = str(error)
             self._report(strategy, failure)
-            await asyncio.sleep(self._interval * random.uniform(1 - _JITTER, 1 + _JITTER))
+            await self._until_due(presence)
+
+    async def _until_due(self, announced: Presence) -> None:
+        """Return after an interval, or earlier where the service has something new to say of itself."""
+        clock = asyncio.get_running_loop().time
+        due = clock() + self._interval * random.uniform(1 - _JITTER, 1 + _JITTER)
+        while (left := due - clock()) > 0:
+            await asyncio.sleep(min(left, _LOOK_SECONDS))
+            if self._presence() != announced:
+                return
 
     async def _withdraw(self, strategy: StrategyRunner) -> None:
         presence = self._presence()

@@ -268,7 +268,7 @@ async def test_a_service_finds_components_by_presence_and_its_instances_share_th
     checkout = Checkout(namespace=namespace, event_transports=[bus], event_store="memory:")
     async with checkout, peer(1, *options), peer(2, *options):
         assert {await checkout.orders.who() for _ in range(40)} <= {1, 2}
-        assert checkout.service_manager.component_names == ()
+        assert checkout.service_manager.host.component_names == ()
 
 
 async def test_a_component_shows_its_health_where_it_says() -> None:

@@ -145,6 +145,23 @@ async def test_the_address_of_a_bus_is_announced_with_its_whole_path(
     }
 
 
+async def test_a_change_of_health_is_announced_before_the_interval_is_over() -> None:
+    board, health = Board(), ["degraded"]
+    announcing = Announcer(
+        [StrategyRunner(board, 1.0)],
+        lambda: Presence(service="orders", instance="1", urls=(NEAR,), health=health[0]),
+        interval=3600.0,
+        logger=LOGGER,
+    )
+    announcing.start()
+    await until(lambda: len(board.pings) == 1)
+    health[0] = "ok"
+    await until(lambda: len(board.pings) == 2)
+    await announcing.stop()
+    assert isinstance(board.presence, Presence)
+    assert board.presence.health == "ok"
+
+
 async def test_a_service_with_no_address_for_others_says_so(caplog: pytest.LogCaptureFixture) -> None:
     board = Board(is_local=False)
     announcing = announcer(board)

@@ -282,7 +282,7 @@ async def test_a_component_is_started_registered_and_stopped() -> None:
     manager = ServiceManager(registry)
     manager.register(shop)
     descriptor = component_descriptor(ShopComponent)
-    assert (shop.get_status(), manager.component_names) == (ComponentStatus.VIRGIN, ("shop_component",))
+    assert (shop.get_status(), manager.host.component_names) == (ComponentStatus.VIRGIN, ("shop_component",))
 
     await manager.startup(["http://h:1/api", "amqp://h/v#shop"])
     assert shop.get_status() is ComponentStatus.RUNNING
@@ -350,11 +350,11 @@ async def test_health_is_that_of_components_and_services() -> None:
     manager = ServiceManager(LocalComponentRegistry())
     manager.register(shop)
 
-    report = await manager.health()
+    report = await manager.host.health()
     assert not report.ok  # it is not started
     async with manager:
-        report = await manager.health()
-        health = await manager.get_health()
+        report = await manager.host.health()
+        health = await manager.host.get_health()
     assert report.ok
     assert health.status is HealthStatus.WARNING
     assert [(r.name, r.status.name, r.details) for r in health.results] == [
@@ -374,7 +374,7 @@ async def test_the_methods_of_a_component_are_exposed_with_the_types_of_the_inte
 
     manager = ServiceManager(LocalComponentRegistry())
     manager.register(Shop(Untyped(), LocalStock()))
-    methods = {method.name: method for method in manager.methods()}
+    methods = {method.name: method for method in manager.host.methods()}
 
     assert list(methods) == ["prices.price", "prices.total", "stock.count"]
     price = methods["prices.price"]
@@ -393,7 +393,7 @@ def test_what_cannot_be_registered_is_refused() -> None:
         manager.register(5)
     manager.register(Shop(LocalPrices()))
     with pytest.raises(ServiceConfigurationError, match="'shop_component' has no implementation of Stock"):
-        manager.methods()
+        manager.host.methods()
     with pytest.raises(ServiceConfigurationError, match=r"\('prices'\) is implemented twice"):
         manager.register(LocalPrices())
 

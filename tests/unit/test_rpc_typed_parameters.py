@@ -172,7 +172,7 @@ def test_the_request_handler_is_no_parameter() -> None:
     args, kwargs = method.bind([TWO], "the handler")
 
     assert method.types is not None
-    assert method.function(*args, **kwargs) == ("the handler", Money(Decimal(2)))
+    assert method.function(*args, **kwargs) == ("the handler", {"amount": "2", "currency": "EUR"})
 
 
 def test_a_client_writes_arguments_by_name_where_they_have_one() -> None:

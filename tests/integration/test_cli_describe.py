@@ -1,0 +1,417 @@
+"""``gemstone describe``, ``generate-client`` and ``compat``, as people run them, and the documents over HTTP."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.integration.cli_process import ENVIRONMENT, SECONDS, Gemstone, fails
+from tests.unit.description_checks import check_asyncapi_schema, check_openrpc_schema, check_references
+
+ROOT = Path(__file__).parents[2]
+
+DESK = '''
+import datetime as dt
+import enum
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+from uuid import UUID
+
+from marshmallow import Schema, fields
+
+from gemstone_events import Container, MicroService, RpcError, event_handler, exposed_method
+
+
+class OutOfStock(RpcError):
+    code, message = 1001, "Out of stock"
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclass
+class Line:
+    """One line of an order."""
+
+    article: str
+    count: int = 1
+    colour: Colour = Colour.RED
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Order:
+    id: UUID
+    lines: list[Line]
+    total: Decimal
+    placed: dt.datetime
+    after: "Order | None" = None
+    state: Literal["open", "paid"] = "open"
+
+
+class PlacedSchema(Schema):
+    id = fields.UUID(required=True)
+
+
+class Stock(Container):
+    @exposed_method("stock.count", idempotent=True)
+    def count(self, *articles: str) -> dict[str, int]:
+        """Count articles."""
+        return {article: len(article) for article in articles}
+
+
+class Desk(MicroService):
+    """Takes "orders"."""
+
+    name = "desk"
+    version = "1.2.0"
+    port = 0
+    modules = [Stock()]
+    event_schemas = {"order.placed": PlacedSchema}
+
+    def authenticate_request(self, handler):
+        return handler.request.headers.get("X-Key") == "sesame"
+
+    @exposed_method("orders.place", raises=[OutOfStock], tags=["orders"])
+    async def place(self, customer: str, lines: list[Line], note: str | None = None, after: Order | None = None) -> Order:
+        """Place an order.
+
+        Args:
+            customer: who orders; C:\\\\new \\"""quotes\\""" are harmless.
+        """
+        if customer == "nobody":
+            raise OutOfStock(data={"left": 0})
+        placed = dt.datetime(2024, 1, 2, tzinfo=dt.UTC)
+        return Order(UUID(int=7), lines, Decimal("1.50"), placed, after)
+
+    @exposed_method("orders.note")
+    def note(self, class_: int = 3, *, text: str = "none") -> str:
+        return f"{class_} {text}"
+
+    @exposed_method("list", private=True)
+    def list_all(self) -> list[Order]:
+        """Return all orders."""
+        return []
+
+    @event_handler("order.placed", schema=PlacedSchema)
+    def ship(self, body):
+        """Ship it."""
+'''
+
+USE = """
+import asyncio
+import sys
+
+from desk_client import AsyncDesk, Desk, Line, Order
+from gemstone_events.rpc.call_errors import AccessDeniedError, CalledServiceError
+
+URL = sys.argv[1]
+
+
+def block() -> Order:
+    with Desk(URL) as desk:
+        first = desk.orders_place("Ada", [Line(article="pen", count=2, colour="blue", tags=["x"]), Line(article="ink")])
+        assert first.lines[0] == Line(article="pen", count=2, colour="blue", tags=["x"])
+        assert (first.lines[1].count, first.lines[1].colour, first.lines[1].tags) == (1, "red", [])
+        assert (first.id.int, str(first.total), first.placed.isoformat()) == (7, "1.50", "2024-01-02T00:00:00+00:00")
+        second = desk.orders_place("Ada", [], after=first)
+        assert second.after == first
+        assert desk.orders_note() == "3 none"
+        assert desk.orders_note(class_=4, text="x") == "4 x"
+        assert desk.stock_count("pen", "i") == {"pen": 3, "i": 1}
+        try:
+            desk.orders_place("nobody", [])
+        except CalledServiceError as error:
+            assert (error.code, error.data) == (1001, {"left": 0})
+        else:
+            raise AssertionError("it was not refused")
+        try:
+            desk.list_()
+        except AccessDeniedError:
+            pass
+        assert desk.with_options(headers={"X-Key": "sesame"}, timeout=9.0).list_() == []
+        return first
+
+
+async def use(first: Order) -> None:
+    async with AsyncDesk(URL, headers={"X-Key": "sesame"}) as desk:
+        assert await desk.list_() == []
+        orders = await asyncio.gather(*(desk.orders_place("Ada", [], note=f"{n}") for n in range(3)))
+        assert {order.id for order in orders} == {first.id}
+        assert await desk.stock_count("pen") == {"pen": 3}
+
+
+asyncio.run(use(block()))
+print("done")
+"""
+
+
+@pytest.fixture
+def gemstone(tmp_path: Path) -> Iterator[Gemstone]:
+    """The command, in a folder with the service ``desk``."""
+    with Gemstone(tmp_path) as made:
+        made.write("desk.py", DESK)
+        yield made
+
+
+@pytest.fixture
+def desk(gemstone: Gemstone) -> str:
+    """The URL of the service, running."""
+    return gemstone.start("run", "desk.py").wait_for(r"desk is ready: (\S+);")[1]
+
+
+def bus(gemstone: Gemstone) -> str:
+    return f"sqlite:///{gemstone.folder / '.gemstone' / 'bus.db'}#desk"
+
+
+def names(document: dict[str, Any]) -> list[str]:
+    return [method["name"] for method in document["methods"]]
+
+
+PUBLIC = ["get_service_specs", "orders.note", "orders.place", "stock.count"]
+
+
+# describe
+
+
+@pytest.mark.parametrize("target", ["desk", "desk:Desk", "desk.py"])
+def test_a_service_is_described_without_being_started(gemstone: Gemstone, target: str) -> None:
+    document = json.loads(gemstone("describe", target)[0])
+    check_openrpc_schema(document)
+    check_references(document)
+    assert document["info"] == {"title": "desk", "version": "1.2.0", "description": 'Takes "orders".'}
+    assert names(document) == ["get_service_specs", "list", "orders.note", "orders.place", "stock.count"]
+    assert document["components"]["errors"]["OutOfStock"] == {"code": 1001, "message": "Out of stock"}
+    assert not (gemstone.folder / ".gemstone").exists()
+
+
+def test_a_running_service_describes_itself_on_every_wire(gemstone: Gemstone, desk: str) -> None:
+    documents = [json.loads(gemstone("describe", url)[0]) for url in (desk, bus(gemstone))]
+    assert documents[0] == documents[1]
+    check_openrpc_schema(documents[0])
+    assert names(documents[0]) == PUBLIC
+    assert [server["url"] for server in documents[0]["servers"]] == [desk, "sqlite:///.gemstone/bus.db#desk"]
+
+
+def test_private_methods_are_shown_to_callers_that_the_service_knows(gemstone: Gemstone, desk: str) -> None:
+    for url in (desk, bus(gemstone), desk.replace("/api", "/openrpc.json")):
+        document = json.loads(gemstone("describe", url, "--header", "X-Key: sesame")[0])
+        assert "list" in names(document)
+        assert "list" not in names(json.loads(gemstone("describe", url)[0]))
+
+
+def test_events_are_described_by_module_and_by_url(gemstone: Gemstone, desk: str) -> None:
+    static = json.loads(gemstone("describe", "desk.py", "--asyncapi")[0])
+    running = json.loads(gemstone("describe", desk, "--asyncapi")[0])
+    check_asyncapi_schema(static)
+    check_references(static)
+    assert running == static
+    assert list(static["operations"]) == ["send.order.placed", "receive.Desk.ship.order.placed"]
+    assert static["servers"]["sqlite"]["pathname"] == "/.gemstone/bus.db"
+
+
+def test_a_document_goes_into_a_file(gemstone: Gemstone) -> None:
+    printed, _ = gemstone("describe", "desk.py")
+    assert gemstone("describe", "desk.py", "--output", "openrpc.json") == ("", "")
+    assert (gemstone.folder / "openrpc.json").read_text() == printed
+
+
+def test_what_cannot_be_described_is_said(gemstone: Gemstone, desk: str) -> None:
+    assert "one document is printed" in fails(gemstone, "describe", "desk.py", "--openrpc", "--asyncapi", status=2)
+    assert "asked for over HTTP" in fails(gemstone, "describe", bus(gemstone), "--asyncapi")
+    assert "there is no file nothing.py" in fails(gemstone, "describe", "nothing.py")
+    assert "HTTP 404" in fails(gemstone, "describe", desk.replace("/api", "/nothing.json"))
+    assert "cannot be" in fails(gemstone, "describe", "http://127.0.0.1:9/api", "--asyncapi")
+    assert "--header takes KEY:VALUE" in fails(gemstone, "describe", desk, "--header", "x", status=2)
+
+
+# HTTP
+
+
+def get(url: str, **headers: str) -> tuple[int, dict[str, Any], Any]:
+    try:
+        with urlopen(Request(url, headers=headers), timeout=SECONDS) as response:
+            return response.status, dict(response.headers), json.load(response)
+    except HTTPError as error:
+        with error:
+            return error.code, dict(error.headers), error.read()
+
+
+def test_the_documents_are_served_over_http(desk: str) -> None:
+    status, headers, openrpc = get(desk.replace("/api", "/openrpc.json"))
+    assert (status, headers["Content-Type"], names(openrpc)) == (200, "application/json", PUBLIC)
+    assert headers["Cache-Control"] == "private, no-cache"
+    again, _, nothing = get(desk.replace("/api", "/openrpc.json"), **{"If-None-Match": headers["Etag"]})
+    assert (again, nothing) == (304, b"")
+    status, _, asyncapi = get(desk.replace("/api", "/asyncapi.json"))
+    check_asyncapi_schema(asyncapi)
+    assert status == 200
+
+
+def test_where_all_callers_have_to_be_known_so_have_those_who_ask_for_documents(gemstone: Gemstone) -> None:
+    gemstone.write(
+        "closed.py",
+        "from desk import Desk\n\nclass Closed(Desk):\n    name = 'closed'\n    require_authentication = True\n",
+    )
+    url = gemstone.start("run", "closed.py:Closed").wait_for(r"closed is ready: (\S+);")[1]
+    for path in ("/openrpc.json", "/asyncapi.json"):
+        status, headers, _ = get(url.replace("/api", path))
+        assert status == 401
+        assert headers["WWW-Authenticate"]
+        assert get(url.replace("/api", path), **{"X-Key": "sesame"})[0] == 200
+    assert "callers that it knows" in fails(gemstone, "describe", url)
+    assert "--header" in fails(gemstone, "describe", url, "--asyncapi")
+    document = json.loads(gemstone("describe", url, "--header", "X-Key: sesame")[0])
+    assert "list" in names(document)
+
+
+# generate-client
+
+
+def run(folder: Path, *command: str, **environment: str) -> str:
+    """Run a Python program to its good end, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *command],
+        cwd=folder,
+        env={**ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS * 3,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_a_generated_client_calls_the_service_over_every_wire(gemstone: Gemstone, desk: str) -> None:
+    gemstone("generate-client", "desk.py", "--output", "desk_client.py")
+    gemstone.write("use.py", USE)
+    assert run(gemstone.folder, "use.py", desk) == "done\n"
+    assert run(gemstone.folder, "use.py", bus(gemstone)) == "done\n"
+
+
+def test_a_generated_client_passes_the_checks_of_its_users(gemstone: Gemstone) -> None:
+    gemstone("generate-client", "desk.py", "--output", "desk_client.py")
+    gemstone.write("use.py", USE.replace("desk.list_()", "_ = desk.list_()"))
+    config = f"--config={ROOT / 'pyproject.toml'}"
+    run(gemstone.folder, "-m", "ruff", "check", "--no-cache", config, "desk_client.py")
+    run(gemstone.folder, "-m", "ruff", "format", "--no-cache", "--isolated", "--check", "desk_client.py")
+    run(
+        gemstone.folder,
+        "-m",
+        "mypy",
+        "--strict",
+        f"--cache-dir={os.devnull}",
+        "--follow-imports=silent",
+        "desk_client.py",
+        MYPYPATH=str(ROOT),
+    )
+
+
+def test_the_same_client_comes_from_module_file_and_service(gemstone: Gemstone, desk: str) -> None:
+    gemstone("describe", desk, "--header", "X-Key: sesame", "--output", "openrpc.json")
+    printed = [
+        gemstone("generate-client", *source)[0].replace(shown, "SOURCE")
+        for source, shown in (
+            (["desk.py"], "desk.py"),
+            (["openrpc.json"], "openrpc.json"),
+            ([desk, "--header", "X-Key: sesame"], desk),
+        )
+    ]
+    assert "Written by gemstone generate-client from SOURCE:" in printed[0]
+    assert printed[0] == printed[1] == printed[2]
+
+
+def test_the_class_of_a_client_can_be_named(gemstone: Gemstone) -> None:
+    assert "class Orders(BlockingClient):" in gemstone("generate-client", "desk.py", "--class-name", "Orders")[0]
+    for wrong in ("a-b", "class", "1", "_x", "Ä"):
+        assert "no name of a class" in fails(gemstone, "generate-client", "desk.py", "--class-name", wrong, status=2)
+
+
+def test_a_client_needs_a_description(gemstone: Gemstone) -> None:
+    gemstone.write("list.json", "[]")
+    gemstone.write("broken.json", "{")
+    gemstone.write("events.json", gemstone("describe", "desk.py", "--asyncapi")[0])
+    gemstone.write("dangling.json", '{"openrpc": "1.3.2", "methods": [{"$ref": "#/nowhere"}]}')
+    assert "list.json is no object" in fails(gemstone, "generate-client", "list.json")
+    assert "broken.json is no JSON" in fails(gemstone, "generate-client", "broken.json")
+    assert "events.json: it is no OpenRPC document" in fails(gemstone, "generate-client", "events.json")
+    assert "refers to nothing" in fails(gemstone, "generate-client", "dangling.json")
+    assert "missing.json cannot be read: No such file" in fails(gemstone, "generate-client", "missing.json")
+
+
+# compat
+
+
+def test_nothing_breaks_between_a_service_and_its_own_description(gemstone: Gemstone, desk: str) -> None:
+    gemstone("describe", "desk.py", "--output", "openrpc.json")
+    assert gemstone("compat", "openrpc.json", "desk.py") == ("nothing that matters changed\n", "")
+    assert gemstone("compat", desk, "openrpc.json") == ("nothing that matters changed\n", "")
+    assert gemstone("compat", "desk.py", desk, "--asyncapi") == ("nothing that matters changed\n", "")
+
+
+def test_a_breaking_change_is_told_and_fails(gemstone: Gemstone) -> None:
+    gemstone("describe", "desk.py", "--output", "old.json")
+    changed = DESK.replace("count: int = 1", "count: int").replace('"stock.count", idempotent=True', '"stock.count"')
+    gemstone.write("desk.py", changed.replace("class Line:\n", "class Line:\n    kind: str\n"))
+    printed, error = gemstone("compat", "old.json", "desk.py", status=1)
+    assert sorted(printed.splitlines()) == [
+        "2 changes are breaking, 3 risky",
+        "breaking methods/orders.place/params/lines/items/properties/count: is required now",
+        "breaking methods/orders.place/params/lines/items/properties/kind: is new and required",
+        "risky methods/orders.place/result/properties/lines/items/properties/kind: is new: readers that refuse what they "
+        "do not know will fail",
+        "risky methods/stock.count/errors/-32004: the error is new: 'Outcome unknown'",
+        "risky methods/stock.count: the method is not idempotent any more: nobody may repeat a call",
+    ]
+    assert error == ""
+    found = json.loads(gemstone("compat", "old.json", "desk.py", "--json", status=1)[0])
+    assert found["compatible"] is False
+    assert {
+        "path": "methods/orders.place/params/lines/items/properties/count",
+        "message": "is required now",
+        "breaking": True,
+    } in found["changes"]
+
+
+def test_what_is_only_risky_does_not_fail(gemstone: Gemstone) -> None:
+    gemstone("describe", "desk.py", "--output", "old.json")
+    gemstone.write(
+        "desk.py", DESK.replace('"stock.count", idempotent=True', '"stock.count", idempotent=True, deprecated=True')
+    )
+    printed, _ = gemstone("compat", "old.json", "desk.py")
+    assert printed == "risky methods/stock.count: the method is deprecated now\n0 changes are breaking, 1 risky\n"
+    assert json.loads(gemstone("compat", "old.json", "desk.py", "--json")[0])["compatible"] is True
+
+
+def test_files_say_whether_events_are_compared(gemstone: Gemstone) -> None:
+    gemstone("describe", "desk.py", "--asyncapi", "--output", "old.json")
+    gemstone.write("desk.py", DESK.replace("    event_schemas = {", "    event_schemas = {} and {"))
+    printed, _ = gemstone("compat", "old.json", "desk.py", status=1)
+    assert printed.startswith("breaking send/order.placed: the event is gone")
+
+
+def test_what_cannot_be_compared_is_said(gemstone: Gemstone) -> None:
+    gemstone("describe", "desk.py", "--output", "methods.json")
+    gemstone("describe", "desk.py", "--asyncapi", "--output", "events.json")
+    gemstone.write("neither.json", "{}")
+    assert "two of a kind" in fails(gemstone, "compat", "methods.json", "events.json", status=2)
+    assert "leave out --asyncapi" in fails(gemstone, "compat", "methods.json", "desk.py", "--asyncapi", status=2)
+    assert "neither an OpenRPC nor an AsyncAPI" in fails(gemstone, "compat", "neither.json", "desk.py")
+
+
+@pytest.mark.parametrize("words", ["describe", "generate-client", "compat"])
+def test_the_commands_explain_themselves_with_examples(gemstone: Gemstone, words: str) -> None:
+    printed, _ = gemstone(words, "--help")
+    assert "Examples" in printed
+    assert f"gemstone {words} " in printed
