@@ -17,9 +17,10 @@ from gemstone_events.rpc.description.discover import SelfDescription
 from gemstone_events.rpc.description.http_documents import ASYNCAPI_PATH, OPENRPC_PATH
 from gemstone_events.rpc.description.openrpc import info_of
 from gemstone_events.rpc.dispatcher import Dispatcher, DispatchLimits
-from gemstone_events.rpc.health import HealthChecks, HealthReport
+from gemstone_events.rpc.health import HealthCheck, HealthChecks
 from gemstone_events.rpc.http_application import HttpLimits, RpcApplication, WebPages, make_application
 from gemstone_events.rpc.http_guard import HttpGuard
+from gemstone_events.rpc.http_handlers import GemstoneCustomHandler
 from gemstone_events.rpc.methods import Method, MethodTable
 from gemstone_events.rpc.protocol import JsonRpcRequest
 from gemstone_events.rpc.request_handler import RpcHandler
@@ -56,6 +57,7 @@ class Exposure:
         settings: the service's.
         containers: whose exposed methods these are.
         extra: methods that every service has, by name.
+        components: methods of the services of components.
         plugins: who is told of calls and internal errors; looked at anew each time.
         run_in_unit: runs a method.
         authenticate: asked who calls a private method, with the request's handler.
@@ -71,6 +73,7 @@ class Exposure:
         settings: Settings,
         containers: Iterable[Container],
         extra: Mapping[str, Callable[..., object]],
+        components: Iterable[Method],
         plugins: Mapping[str, BasePlugin],
         run_in_unit: RunInUnit,
         authenticate: Callable[[RpcHandler], object],
@@ -104,6 +107,7 @@ class Exposure:
             for name, function, options in declared_methods(container)
         ]
         everything = settings.require_authentication
+        methods += components
         methods += [Method(name, function, private=everything) for name, function in extra.items()]
         if settings.use_statistics:
             methods.append(Method("statistics", self._statistics.report, private=everything))
@@ -124,7 +128,11 @@ class Exposure:
         self._answered_once = AnsweredOnce(store, self.dispatcher.limits.response_bytes)
 
     def application(
-        self, microservice: object, ready: Callable[[], HealthReport], events: Callable[[], Mapping[str, JsonValue]]
+        self,
+        microservice: object,
+        ready: HealthCheck,
+        events: Callable[[], Mapping[str, JsonValue]],
+        pages: Sequence[tuple[str, type[GemstoneCustomHandler]]] = (),
     ) -> RpcApplication:
         """Return the Tornado application: JSON-RPC, health, the author's pages and static files.
 
@@ -132,6 +140,7 @@ class Exposure:
             microservice: what the author's handlers find as ``self.microservice``.
             ready: answers ``GET /health/ready``.
             events: returns the AsyncAPI document.
+            pages: shown besides the author's own.
         """
         settings = self._settings
         return make_application(
@@ -143,7 +152,7 @@ class Exposure:
             limits=HttpLimits(body_bytes=settings.max_body),
             pages=WebPages(
                 microservice=microservice,
-                extra_handlers=settings.extra_handlers,
+                extra_handlers=[*pages, *settings.extra_handlers],
                 static_dirs=settings.static_dirs,
                 template_dir=settings.template_dir,
             ),

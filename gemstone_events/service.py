@@ -31,6 +31,9 @@ from gemstone_events.exposure import Exposure
 from gemstone_events.handlers import EventHandler, declared_handlers, declared_methods
 from gemstone_events.idempotency import KeepAnswer
 from gemstone_events.logs import setup_logging
+from gemstone_events.management.channels import ChannelManager
+from gemstone_events.management.hosting import default_registry
+from gemstone_events.management.manager import ServiceManager
 from gemstone_events.messaging import Messaging
 from gemstone_events.names import check_pattern
 from gemstone_events.neighbours import Neighbours
@@ -38,6 +41,7 @@ from gemstone_events.periodic import run_periodically
 from gemstone_events.planning import plan_subscriptions
 from gemstone_events.plugins import BasePlugin
 from gemstone_events.rpc.description.openrpc import info_of
+from gemstone_events.rpc.discovery.allow_list import LOOPBACK_HTTP, AllowList
 from gemstone_events.rpc.health import HealthReport
 from gemstone_events.rpc.http_application import RpcApplication
 from gemstone_events.rpc.http_guard import is_loopback
@@ -82,6 +86,7 @@ class MicroService(Settings, Container):
         self._http: HttpServer | None = None
         self._serving = Serving([])
         self._neighbours: Neighbours | None = None
+        self._manager: ServiceManager | None = None
         self._since = 0.0
         self._pending: set[asyncio.Task[None]] = set()
         self._parts = AsyncExitStack()
@@ -189,7 +194,13 @@ class MicroService(Settings, Container):
     async def _begin(self) -> None:
         plans = self.check_declarations()
         exposure = self._expose()
-        application = None if self.port is None else exposure.application(self, self._readiness, self.asyncapi_document)
+        application = (
+            None
+            if self.port is None
+            else exposure.application(
+                self, self._readiness_of_all, self.asyncapi_document, self.service_manager.host.health_pages()
+            )
+        )
         serving = Serving(self._make_servers())
         logger = self.get_logger()
         store = make_store(self.store_url) if isinstance(self.store_url, str) else self.store_url
@@ -213,6 +224,10 @@ class MicroService(Settings, Container):
             plugin.on_service_start()
         await self._run_hook(self.on_service_start)
         self._parts.push_async_callback(self._say_goodbye, messaging)
+        self._parts.push_async_callback(self.service_manager.aclose)
+        host = self.service_manager.host
+        self._parts.push_async_callback(host.stop)
+        await host.start()
         self._since = time.time()
         self._parts.push_async_callback(serving.close)
         self._serving = serving
@@ -221,6 +236,8 @@ class MicroService(Settings, Container):
         self._parts.push_async_callback(self._drain, messaging)
         await messaging.consume()
         await serving.start(exposure.answer)
+        self._parts.push_async_callback(host.withdraw)
+        await host.announce(self.urls, self.bound_port)
         neighbours.announce(self._present, logger)
         self._warn_of_unreachable_methods(logger)
         stopping = asyncio.Event()
@@ -402,6 +419,19 @@ class MicroService(Settings, Container):
         return f"http://{host}:{self.bound_port}{self.endpoint}"
 
     @property
+    def service_manager(self) -> ServiceManager:
+        """The services of components, here and elsewhere, by their interfaces."""
+        if self._manager is None:
+            allow = AllowList([*LOOPBACK_HTTP, *self.discovery_allow])
+            registry = self.component_registry or default_registry(self._broker_urls, self.namespace, allow)
+            manager = ServiceManager(registry, ChannelManager(namespace=self.namespace))
+            manager.register(*self.components)
+            for container in self._containers:
+                manager.inject(container)
+            self._manager = manager
+        return self._manager
+
+    @property
     def description(self) -> str:
         """One line for people: what runs where."""
         messaging = self._require_running()
@@ -443,7 +473,9 @@ class MicroService(Settings, Container):
 
         It can be tested without ``start``; what a method emits needs the service to run.
         """
-        return self._expose().application(self, self._readiness, self.asyncapi_document)
+        return self._expose().application(
+            self, self._readiness_of_all, self.asyncapi_document, self.service_manager.host.health_pages()
+        )
 
     def openrpc_document(self, *, with_private: bool = True) -> dict[str, JsonValue]:
         """Return the OpenRPC document of the service's methods, with private ones or without."""
@@ -473,6 +505,7 @@ class MicroService(Settings, Container):
             self,
             self._containers,
             extra,
+            self.service_manager.host.methods(private=self.require_authentication),
             self._plugins,
             self._run_in_unit,
             self.authenticate_request,
@@ -519,6 +552,10 @@ class MicroService(Settings, Container):
     def _broker_urls(self) -> Sequence[str]:
         return servable(self.transport_urls) if self.rpc_transports is None else self.rpc_transports
 
+    async def _readiness_of_all(self) -> HealthReport:
+        own, components = self._readiness(), await self.service_manager.host.health()
+        return HealthReport(ok=own.ok and components.ok, details={**own.details, **components.details})
+
     def _make_servers(self) -> list[ServerWire]:
         settings = ServerSettings(
             service=self.service_name,
@@ -538,6 +575,7 @@ class MicroService(Settings, Container):
             since=self._since,
             health="degraded" if trouble else "ok",
             trouble=trouble,
+            components=self.service_manager.host.component_names,
         )
 
     def _trouble(self) -> dict[str, str]:

@@ -12,6 +12,8 @@ from gemstone_events.configuration import BaseConfigurator, Configurable, defaul
 from gemstone_events.container import Container
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.logs import level_number
+from gemstone_events.management.component import Component
+from gemstone_events.management.registry import ComponentRegistry
 from gemstone_events.names import check_name
 from gemstone_events.plugins import BasePlugin
 from gemstone_events.rpc.authentication.strategies import BaseValidationStrategy, HeaderValidationStrategy
@@ -53,6 +55,9 @@ class Settings:
         extra_handlers: pairs of a URL and a ``GemstoneCustomHandler``.
         plugins: ``BasePlugin`` instances.
         modules: ``Container`` instances that belong to the service.
+        components: ``Component`` instances whose services this service hosts; see ``gemstone_events.management``.
+        component_registry: where components are registered and looked up; None for the presence of services on the
+            first broker or bus by which this one is called.
         periodic_tasks: pairs of a function and the seconds between its runs; each run is a unit of work.
         event_transports: URLs or transports that every emitted event goes to; None for the embedded bus in
             ``data_dir``, an empty list for none.
@@ -106,6 +111,8 @@ class Settings:
     extra_handlers: Sequence[tuple[str, type[GemstoneCustomHandler]]] = ()
     plugins: Sequence[BasePlugin] = ()
     modules: Sequence[Container] = ()
+    components: Sequence[Component] = ()
+    component_registry: ComponentRegistry | None = None
     periodic_tasks: Sequence[tuple[Callable[..., object], float]] = ()
     event_transports: Sequence[str | Transport] | None = None
     rpc_transports: Sequence[str] | None = None

@@ -41,7 +41,8 @@ class RpcFeatures:
         shares: several instances of one service share its calls.
         bounds: it keeps to ``ServerSettings.concurrency``: further calls wait for their turn.
         knows_peers: it tells the service who calls.
-        carries_headers: headers of any name arrive.
+        knows_at_once: it knows at once that the last instance has stopped. Where a broker is between, a call that follows
+            within a second may be left in a queue for the next instance: its outcome is unknown, which is told soon.
         absent: what a call to a service that is not there ends with.
     """
 
@@ -49,7 +50,7 @@ class RpcFeatures:
     shares: bool = True
     bounds: bool = True
     knows_peers: bool = True
-    carries_headers: bool = True
+    knows_at_once: bool = True
     absent: type[ServiceUnreachableError] = ServiceNotFoundError
 
 

@@ -6,7 +6,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from gemstone_events.errors import ServiceConfigurationError
-from gemstone_events.rpc.call_errors import OutcomeUnknownError, ServiceUnreachableError
+from gemstone_events.rpc.call_errors import (
+    CallTimeoutError,
+    OutcomeUnknownError,
+    ServiceException,
+    ServiceUnreachableError,
+)
 from gemstone_events.rpc.wire import WireRequest
 from gemstone_events.testing.rpc_contract_harness import DEADLINE, SOON, Callers, Instance, RpcHarness, eventually
 
@@ -26,11 +31,19 @@ class LifecycleContract(RpcHarness):
         instance = await callers.serve()
         assert await callers.call(instance, "echo", 1) == 1
         assert await instance.served.stop(DEADLINE)
+        await instance.served.close()
+        with pytest.raises(self._absent_lately()) as caught:
+            await callers.call(instance, "echo", 2)
+        assert not isinstance(caught.value, CallTimeoutError)
+        assert instance.calls == ["echo"]
+
+    async def test_a_service_that_stopped_but_is_not_closed_is_an_error_at_once(self, callers: Callers) -> None:
+        self.need("knows_at_once")
+        instance = await callers.serve()
+        assert await callers.call(instance, "echo", 1) == 1
+        assert await instance.served.stop(DEADLINE)
         with pytest.raises(self.features.absent):
             await callers.call(instance, "echo", 2)
-        await instance.served.close()
-        with pytest.raises(self.features.absent):
-            await callers.call(instance, "echo", 3)
         assert instance.calls == ["echo"]
 
     async def test_a_service_that_comes_back_is_called_again(self, callers: Callers) -> None:
@@ -169,6 +182,9 @@ class LifecycleContract(RpcHarness):
             callers.client.address(url)
         with pytest.raises(ServiceConfigurationError):
             await callers.client.call(url, WireRequest(_SLOW, SOON))
+
+    def _absent_lately(self) -> tuple[type[ServiceException], ...]:
+        return (self.features.absent,) if self.features.knows_at_once else (self.features.absent, OutcomeUnknownError)
 
     async def _find(self, callers: Callers, instance: Instance, pattern: str) -> list[str]:
         """Return the ids of those who are found, sorted."""

@@ -76,7 +76,7 @@ def write_client(document: Mapping[str, JsonValue], source: str, name: str | Non
     head = docstring(
         [
             f"Client of the service {info.get('title', '')!s}, version {version}.",
-            f"Written by gemstone generate-client from {source}: do not edit, but write it anew.",
+            f"Written by gemstone generate-client: do not edit, but write it anew.\nSource: {source}",
         ],
         "",
     )
@@ -196,7 +196,7 @@ def _write_client(name: str, base: str, about: str, methods: Sequence[_Method], 
         yield from call_lines(head, _parameters(method), f" -> {method.returns}:", _INDENT)
         yield from docstring(method.text, _INDENT * 2)
         call = f"return {'await ' if is_async else ''}self._call"
-        yield from call_lines(call, [method.constant, _arguments(method)], "", _INDENT * 2)
+        yield from call_lines(call, [method.constant, *_arguments(method)], "", _INDENT * 2)
 
 
 def _parameters(method: _Method) -> list[str]:
@@ -206,20 +206,19 @@ def _parameters(method: _Method) -> list[str]:
     return ["self", *required, *optional, *([further] if further else [])]
 
 
-def _arguments(method: _Method) -> str:
+def _arguments(method: _Method) -> list[str]:
     """Return what is sent: parameters by name where possible, for it says what it means."""
     if method.is_by_position:
         required = [value.name for value in method.values if value.default is None]
         others = [value.name for value in method.values if value.default is not None]
         others += ["*further"] if method.further else []
         places = [*required, f"*leading({', '.join(others)})"] if others else required
-        return f"[{', '.join(places)}]"
+        return [f"[{', '.join(places)}]"]
     certain = [f"{literal(value.key)}: {value.name}" for value in method.values if not value.is_omissible]
     maybe = [f"{literal(value.key)}: {value.name}" for value in method.values if value.is_omissible]
-    parts = ["{" + ", ".join(certain) + "}"] if certain or not (maybe or method.further) else []
-    parts += [f"given({{{', '.join(maybe)}}})"] if maybe else []
-    parts += ["further"] if method.further else []
-    return " | ".join(parts)
+    found = ["{" + ", ".join(certain) + "}"]
+    found += [f"given({{{', '.join(maybe)}}})"] if maybe else []
+    return [*found, "further"] if method.further else found
 
 
 def _without_default(value: Value) -> Value:

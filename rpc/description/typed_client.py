@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, Unpack, cast
+from typing import Any, Generic, Self, TypeAlias, TypeVar, Unpack, cast
 from uuid import UUID
 
 from marshmallow import EXCLUDE, ValidationError
@@ -17,12 +17,14 @@ from gemstone_events.rpc.client.async_call import AsyncMethodCall
 from gemstone_events.rpc.client.remote_service import RemoteService
 from gemstone_events.rpc.client.requests import CallOptions
 from gemstone_events.rpc.client.results import Result
-from gemstone_events.rpc.protocol import Params
+from gemstone_events.rpc.protocol import Params as WireParams
 from gemstone_events.rpc.strict_fields import AnyField
 from gemstone_events.rpc.typed_fields import field_for
 from gemstone_events.strict_json import JsonValue
 
 T = TypeVar("T")
+Params: TypeAlias = "Sequence[object] | Mapping[str, object]"
+"""Parameters by place, or by name; by name there may be more of them."""
 
 
 class Record:
@@ -89,12 +91,12 @@ class TypedClient:
         return made
 
     def _begin(
-        self, method: TypedMethod[T], params: Sequence[object] | Mapping[str, object]
+        self, method: TypedMethod[T], params: Params, more: Sequence[Mapping[str, object]]
     ) -> AsyncMethodCall[Result]:
         options: CallOptions = {"idempotent": method.idempotent, **self._options}
-        sent: Params
+        sent: WireParams
         if isinstance(params, Mapping):
-            sent = {name: to_json(value) for name, value in params.items()}
+            sent = {name: to_json(value) for part in (params, *more) for name, value in part.items()}
         else:
             sent = [to_json(value) for value in params]
         return self._service.call_method_async(method.name, sent, **options)
@@ -116,8 +118,8 @@ class BlockingClient(TypedClient):
     ) -> None:
         self.close()
 
-    def _call(self, method: TypedMethod[T], params: Sequence[object] | Mapping[str, object]) -> T:
-        return method.read(self._begin(method, params).result(wait=True).result)
+    def _call(self, method: TypedMethod[T], params: Params, *more: Mapping[str, object]) -> T:
+        return method.read(self._begin(method, params, more).result(wait=True).result)
 
 
 class AsyncClient(TypedClient):
@@ -136,8 +138,8 @@ class AsyncClient(TypedClient):
     ) -> None:
         await self.aclose()
 
-    async def _call(self, method: TypedMethod[T], params: Sequence[object] | Mapping[str, object]) -> T:
-        return method.read((await self._begin(method, params)).result)
+    async def _call(self, method: TypedMethod[T], params: Params, *more: Mapping[str, object]) -> T:
+        return method.read((await self._begin(method, params, more)).result)
 
 
 def given(params: Mapping[str, object]) -> dict[str, object]:

@@ -8,7 +8,10 @@ A request goes to the default exchange with the service's queue as routing key, 
 - A service that nobody serves is an error at once. Its durable queue outlives it, so a call goes out only where the
   queue has a consumer, or somebody answered within the last second.
 - A pending call of a service whose last instance is gone fails within some seconds, not at its deadline.
-- What is answered is not written again: nothing is sent twice.
+- Nothing is sent twice.
+
+Calls that are answered are published without confirms, see ``amqp_notices``. Where an operator limits the length of a
+service's queue with ``reject-publish``, the calls that the broker drops end at their deadline, as unknown.
 """
 
 import asyncio

@@ -29,6 +29,7 @@ from gemstone_events.rpc.wires.amqp_serving import ServedCounts, ServerSession
 LONGEST_PAUSE = 30.0
 """Seconds between attempts to connect, at most."""
 CLOSE_TIMEOUT = 5.0
+_CANCEL_TIMEOUT = 0.5
 _NOTABLE_WAIT = 0.001
 
 _logger = logging.getLogger("gemstone_events.rpc.amqp")
@@ -92,6 +93,8 @@ class AmqpServerWire:
         deadline = asyncio.get_running_loop().time() + timeout
         if self._session is not None:
             await self._session.take_no_more()
+        elif self._keeping is not None:
+            self._keeping.cancel()
         if self._calls:
             await asyncio.wait(self._calls, timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
         unfinished = list(self._calls)
@@ -121,7 +124,8 @@ class AmqpServerWire:
         tasks = [*self._calls, *([self._keeping] if self._keeping is not None else [])]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CANCEL_TIMEOUT)
         session, self._session = self._session, None
         if session is not None:
             await session.close()

@@ -60,7 +60,6 @@ class ClientSession:
         self._pending = PendingCalls(settings.pending, counts)
         self._liveness = Liveness(connection, settings.namespace)
         self._answers = Answers(counts)
-        self._counts = counts
         self._on_end = on_end
         self._notices = NoticeChannel(self._pending)
         self._watch: asyncio.Task[None] | None = None
@@ -199,10 +198,10 @@ class ClientSession:
             await asyncio.sleep(LOOK_AGAIN)
             earlier = self._loop.time() - LOOK_AGAIN
             waiting = [call for call in self._pending if call.is_answered and 0.0 < call.written_at < earlier]
-            services = {call.service for call in waiting if not self.is_served(call.service)}
-            gone = {service for service in services if await self._is_gone(service)}
+            silent = list({call.service for call in waiting if not self.is_served(call.service)})
+            gone = dict(zip(silent, await asyncio.gather(*map(self._is_gone, silent)), strict=True))
             for call in waiting:
-                if call.service in gone:
+                if gone.get(call.service):
                     self._pending.fail(call, _gone(call.service))
         self._watch = None
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable
 
 from gemstone_events.rpc.call_errors import InvalidAnswerError, OutcomeUnknownError, ServiceUnreachableError
@@ -93,7 +94,7 @@ class ClientConnection(FrameProtocol):
         future: asyncio.Future[bytes | None] = self.loop.create_future()
         self._pending[number] = future
         self._deadlines.watch(future, when)
-        self.send(write_frame(kind, number, headers, body))
+        self.send(write_frame(kind, number, headers, body, time.time() + when - self.loop.time()))
         try:
             return await future
         except (TimeoutError, OutcomeUnknownError, asyncio.CancelledError):

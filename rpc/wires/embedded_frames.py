@@ -5,10 +5,13 @@
     bytes 2..3    length of the headers, at most 16 KiB
     bytes 4..7    length of the body
     bytes 8..15   id of the call, chosen by the client
+    bytes 16..23  when the call expires, in seconds since 1970 as a double: both ends read the clock of one machine, and
+                  a frame may lie in the socket for longer than its caller waits
 
 Numbers are in network byte order. The server greets first. Calls are answered in any order.
 """
 
+import math
 import struct
 from collections.abc import Mapping
 from enum import IntEnum
@@ -18,7 +21,7 @@ from gemstone_events import strict_json
 
 MAX_HEADER_BYTES = 16 * 1024
 _VERSION = 1
-_HEAD = struct.Struct("!BBHIQ")
+_HEAD = struct.Struct("!BBHIQd")
 _NO_HEADERS: Mapping[str, str] = {}
 
 
@@ -59,6 +62,7 @@ class Frame(NamedTuple):
     Attributes:
         kind: a ``Kind``.
         call: id of the call.
+        expires: when it is given up, seconds since 1970; may be any number.
         headers: as they came.
         body: what came; empty where it ``is_too_long``.
         length: length of the body as the sender said.
@@ -66,6 +70,7 @@ class Frame(NamedTuple):
 
     kind: int
     call: int
+    expires: float
     headers: bytes
     body: bytes
     length: int
@@ -108,7 +113,7 @@ class FrameReader:
                     start += step
                 if self._skip or len(buffer) - start < _HEAD.size:
                     break
-                version, kind, header_length, length, call = _HEAD.unpack_from(buffer, start)
+                version, kind, header_length, length, call, expires = _HEAD.unpack_from(buffer, start)
                 if version != _VERSION or kind not in self._kinds or header_length > MAX_HEADER_BYTES:
                     raise FrameError(f"version {version}, kind {kind}, {header_length} bytes of headers")
                 headers_start = start + _HEAD.size
@@ -118,16 +123,16 @@ class FrameReader:
                 if end > len(buffer):
                     break
                 headers, body = bytes(view[headers_start:body_start]), bytes(view[body_start:end])
-                frames.append(Frame(kind, call, headers, body, length))
+                frames.append(Frame(kind, call, expires, headers, body, length))
                 self._skip = length - taken
                 start = end
         del buffer[:start]
         return frames
 
 
-def write_frame(kind: Kind, call: int = 0, headers: bytes = b"", body: bytes = b"") -> bytes:
+def write_frame(kind: Kind, call: int = 0, headers: bytes = b"", body: bytes = b"", expires: float = math.inf) -> bytes:
     """Return a frame."""
-    return _HEAD.pack(_VERSION, kind, len(headers), len(body), call) + headers + body
+    return _HEAD.pack(_VERSION, kind, len(headers), len(body), call, expires) + headers + body
 
 
 def write_headers(headers: Mapping[str, str]) -> bytes:

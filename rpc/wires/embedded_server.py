@@ -143,7 +143,7 @@ class EmbeddedServerWire:
         return self._settings.presence().encode()
 
     def _begin(self, session: ServerSession, call: Call) -> None:
-        if call.expires is not None and call.expires <= session.loop.time():
+        if not call.expires > session.loop.time():  # also where it is no number
             _logger.info("a call was dropped: its caller had given it up before its turn came")
             return
         self._calls.add(session.loop.create_task(self._carry_out(session, call)))

@@ -1,8 +1,10 @@
 """The server's end of a connection of the embedded bus: one client, and its calls that wait for their turn."""
 
 import asyncio
+import math
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,13 +27,13 @@ class Call:
         number: what its client calls it.
         body: what to carry out.
         headers: what came with it.
-        expires: when its client gives it up, by the event loop's clock; None where it does not say.
+        expires: when its client gives it up, by the event loop's clock.
     """
 
     number: int
     body: bytes
     headers: Mapping[str, str]
-    expires: float | None
+    expires: float
 
 
 class CallTaker(Protocol):
@@ -100,9 +102,10 @@ class ServerSession(FrameProtocol):
             self.refuse(frame.call, f"the body has {frame.length} bytes, and the service takes {self._body_bytes}")
         else:
             headers = read_headers(frame.headers)
-            timeout = read_timeout(headers)
-            expires = None if timeout is None else self.loop.time() + timeout
-            self._taker.take(self, Call(frame.call, frame.body, headers, expires))
+            seconds = frame.expires - time.time()
+            if (timeout := read_timeout(headers)) is not None:
+                seconds = min(seconds, timeout)
+            self._taker.take(self, Call(frame.call, frame.body, headers, self.loop.time() + seconds))
 
     def pause_writing(self) -> None:
         """See ``asyncio.Protocol``."""
@@ -128,8 +131,8 @@ class ServerSession(FrameProtocol):
 
     def context_of(self, call: Call) -> CallContext:
         """Return what the service is told of a call that begins now."""
-        timeout = None if call.expires is None else call.expires - self.loop.time()
-        return CallContext(WIRE, call.headers, self.peer, timeout=timeout)
+        timeout = call.expires - self.loop.time()
+        return CallContext(WIRE, call.headers, self.peer, timeout=timeout if math.isfinite(timeout) else None)
 
     def answer(self, call: Call, body: bytes | None) -> None:
         """Send what came of a call."""

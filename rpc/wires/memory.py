@@ -143,7 +143,7 @@ async def _ask(server: MemoryServerWire, patience: float) -> Presence | None:
     try:
         async with asyncio.timeout(patience):
             return await asyncio.wrap_future(server.ask())
-    except Exception:  # it is gone, silent or broken: in no case one that serves
+    except TimeoutError:
         return None
 
 

@@ -141,23 +141,23 @@ class MemoryServerWire:
         except RuntimeError as error:
             raise RefusedError from error
 
-    def ask(self) -> "concurrent.futures.Future[Presence]":
-        """Return who this is, as its own event loop will tell. From any thread."""
-        told: concurrent.futures.Future[Presence] = concurrent.futures.Future()
+    def ask(self) -> "concurrent.futures.Future[Presence | None]":
+        """Return who this is, as its own event loop will tell; None where it cannot. From any thread."""
+        told: concurrent.futures.Future[Presence | None] = concurrent.futures.Future()
         try:
             self.loop.call_soon_threadsafe(self._present, told)
-        except RuntimeError as error:
-            told.set_exception(error)
+        except RuntimeError:
+            told.set_result(None)  # it is gone
         return told
 
-    def _present(self, told: "concurrent.futures.Future[Presence]") -> None:
+    def _present(self, told: "concurrent.futures.Future[Presence | None]") -> None:
         if not told.set_running_or_notify_cancel():
             return
         try:
             told.set_result(self._settings.presence())
-        except Exception as error:
+        except Exception:
             _logger.exception("%s cannot say who it is", self.address)
-            told.set_exception(error)
+            told.set_result(None)
 
     def _take(self, call: MemoryCall) -> None:
         limit = self._settings.body_bytes

@@ -29,7 +29,7 @@ class TestEmbedded(RpcContract):
 
 
 class TestRabbitMQ(RpcContract):
-    features = RpcFeatures(knows_peers=False)
+    features = RpcFeatures(knows_at_once=False)
 
     @pytest.fixture
     def wire_url(self, rabbitmq_url: str) -> str:

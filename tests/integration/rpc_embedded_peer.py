@@ -21,7 +21,7 @@ from gemstone_events.rpc.wires.embedded_server import open_url
 
 def say(word: str) -> None:
     """Tell the test how far this process is."""
-    print(word, flush=True)
+    os.write(sys.stdout.fileno(), f"{word}\n".encode())  # at once, for two processes write
 
 
 async def serve(options: argparse.Namespace) -> None:
@@ -47,8 +47,8 @@ async def serve(options: argparse.Namespace) -> None:
     if options.fork and os.fork() == 0:
         say(str(os.getpid()))
         os.dup2(ledger, sys.stdout.fileno())  # who reads its parent's output is not to wait for it
-        while True:
-            signal.pause()  # as a worker does that knows nothing of the socket
+        signal.alarm(60)  # should the test not come to ending it
+        signal.pause()  # as a worker does that knows nothing of the socket
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), hear)
     say("ready")
     await stopped.wait()

@@ -209,6 +209,18 @@ async def test_a_server_behind_a_reset_connection_serves_again(
         await is_answered_again(wire, f"{rabbitmq_url}#orders")
 
 
+async def test_a_server_that_was_stopped_while_its_broker_was_away_stays_so(
+    rabbitmq_url: str, proxy: FaultProxy, namespace: str
+) -> None:
+    await proxy.refuse()
+    async with serving(proxy.through(rabbitmq_url), namespace) as server:
+        assert await server.stop(1.0)
+        await proxy.accept()
+        async with serving(proxy.through(rabbitmq_url), namespace, service="another"):
+            assert proxy.accepted == 1
+        assert not server.status().serving
+
+
 async def test_a_killed_instance_is_found_no_longer(
     wire: AmqpClientWire, rabbitmq_url: str, namespace: str, tmp_path: Path
 ) -> None:

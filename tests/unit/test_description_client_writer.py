@@ -199,7 +199,7 @@ def test_parameters_by_position_are_left_out_by_none_only() -> None:
 def test_further_parameters_by_name_are_taken() -> None:
     text = written(method("f", param("a"), **{"x-further-params": {"by-name": {"type": "integer"}}}))
     assert signature(text, "f") == "f(self, a: Any, **further: int) -> None"
-    assert '{"a": a} | further' in text
+    assert '{"a": a}, further)' in text
 
 
 def test_docstrings_say_what_the_document_says() -> None:
@@ -268,7 +268,7 @@ def test_the_same_document_makes_the_same_module() -> None:
     line = {"$ref": "#/components/schemas/Line"}
     found = document(method("a", param("x", line), result=line), method("b", result=LINE), schemas={"Line": LINE})
     assert write_client(found, "s") == write_client(json.loads(json.dumps(found)), "s")
-    assert "Written by gemstone generate-client from s:" in write_client(found, "s")
+    assert "Source: s\n" in write_client(found, "s")
 
 
 def test_nothing_is_imported_that_is_not_used() -> None:
