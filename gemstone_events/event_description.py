@@ -60,7 +60,6 @@ def asyncapi_document(
         servers: the addresses of its transports, without credentials.
         namespace: what prefixes every name on the broker.
     """
-    brokers = dict(_servers(servers))
     has_amqp = any(urlsplit(url).scheme in ("amqp", "amqps") for url in servers)
     writer = _Writer(info.name, namespace if has_amqp else None)
     for name in sorted({*schemas, *emitted}):
@@ -74,7 +73,7 @@ def asyncapi_document(
         "asyncapi": ASYNCAPI_VERSION,
         "info": info.to_dict(),
         "defaultContentType": CONTENT_TYPE,
-        "servers": brokers,
+        "servers": dict(_servers(servers)),
         "channels": writer.channels,
         "operations": writer.operations,
         "components": components,
@@ -141,7 +140,12 @@ class _Writer:
             self._messages[key] = {}
             self.channels[key] = {"address": address, "messages": self._messages[key]}
             if self.namespace is not None:
-                exchange: JsonValue = {"name": f"{self.namespace}.events", "type": "topic", "durable": True, "autoDelete": False}
+                exchange: JsonValue = {
+                    "name": f"{self.namespace}.events",
+                    "type": "topic",
+                    "durable": True,
+                    "autoDelete": False,
+                }
                 binding: JsonValue = {"is": "routingKey", "exchange": exchange, "bindingVersion": "0.3.0"}
                 self.channels[key]["bindings"] = {"amqp": binding}
         name = _unused(name, self._messages[key])

@@ -22,14 +22,13 @@ class Neighbours:
     """What one running service knows of others. It belongs to the loop that is running when it is made.
 
     Args:
-        settings: the service's.
-        brokers: URLs of the brokers and buses by which the service is called itself; they are asked who is there.
+        settings: the service's; the brokers and buses by which it is called itself are asked who is there.
 
     Raises:
         ServiceConfigurationError: a setting of discovery cannot be used.
     """
 
-    def __init__(self, settings: Settings, brokers: Sequence[str]) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._interval = settings.service_registry_ping_interval
         self._pool = WatchedPool(
             ClientSettings(namespace=settings.namespace, client=settings.service_name), self._forget
@@ -39,7 +38,7 @@ class Neighbours:
             settings.discovery_strategies,
             registries=settings.service_registry_urls,
             registry_token=settings.service_registry_token,
-            brokers=brokers,
+            brokers=settings.broker_urls,
             wires=self._pool,
             allow=settings.discovery_allow,
             cache=settings.remote_service_cache,

@@ -1,21 +1,20 @@
 """The service: what an author subclasses, and the one place where all parts meet."""
 
 import asyncio
-import inspect
 import logging
 import threading
-import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 from tornado.ioloop import IOLoop
 from tornado.platform.asyncio import BaseAsyncIOLoop
 
-from gemstone_events import execution, runner, strict_json
+from gemstone_events import runner
 from gemstone_events.adapters import make_store, make_transport
+from gemstone_events.calling import Calling
 from gemstone_events.container import Container
 from gemstone_events.emission import Emission, Emitter
 from gemstone_events.errors import (
@@ -29,14 +28,12 @@ from gemstone_events.event_description import EmittedNames, EventDescription, as
 from gemstone_events.execution import Threads
 from gemstone_events.exposure import Exposure
 from gemstone_events.handlers import EventHandler, declared_handlers, declared_methods
-from gemstone_events.idempotency import KeepAnswer
 from gemstone_events.logs import setup_logging
 from gemstone_events.management.channels import ChannelManager
 from gemstone_events.management.hosting import default_registry
 from gemstone_events.management.manager import ServiceManager
 from gemstone_events.messaging import Messaging
 from gemstone_events.names import check_pattern
-from gemstone_events.neighbours import Neighbours
 from gemstone_events.periodic import run_periodically
 from gemstone_events.planning import plan_subscriptions
 from gemstone_events.plugins import BasePlugin
@@ -45,20 +42,15 @@ from gemstone_events.rpc.discovery.allow_list import LOOPBACK_HTTP, AllowList
 from gemstone_events.rpc.health import HealthReport
 from gemstone_events.rpc.http_application import RpcApplication
 from gemstone_events.rpc.http_guard import is_loopback
-from gemstone_events.rpc.http_server import HttpServer
-from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.request_handler import RpcHandler
-from gemstone_events.rpc.wire import ServerSettings, ServerWire
 from gemstone_events.schema import instance
-from gemstone_events.serving import Serving, make_servers, servable
 from gemstone_events.settings import Settings
 from gemstone_events.store.port import Changes, EventStore
 from gemstone_events.strict_json import JsonValue
 from gemstone_events.subscriber import SubscriptionPlan
 from gemstone_events.transport import Transport, TransportSettings
-from gemstone_events.unit_of_work import UnitOfWork, current_unit_of_work
-
-_NOTHING: Mapping[str, object] = MappingProxyType({})
+from gemstone_events.unit_of_work import current_unit_of_work
+from gemstone_events.unit_runner import UnitRunner
 
 
 class MicroService(Settings, Container):
@@ -83,11 +75,9 @@ class MicroService(Settings, Container):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._messaging: Messaging | None = None
-        self._http: HttpServer | None = None
-        self._serving = Serving([])
-        self._neighbours: Neighbours | None = None
+        self._calling: Calling | None = None
         self._manager: ServiceManager | None = None
-        self._since = 0.0
+        self._units = UnitRunner(lambda: self._messaging.store if self._messaging else None, lambda: self._threads)
         self._pending: set[asyncio.Task[None]] = set()
         self._parts = AsyncExitStack()
         self._stop_requested = asyncio.Event()
@@ -194,18 +184,9 @@ class MicroService(Settings, Container):
     async def _begin(self) -> None:
         plans = self.check_declarations()
         exposure = self._expose()
-        application = (
-            None
-            if self.port is None
-            else exposure.application(
-                self, self._readiness_of_all, self.asyncapi_document, self.service_manager.host.health_pages()
-            )
-        )
-        serving = Serving(self._make_servers())
         logger = self.get_logger()
-        store = make_store(self.store_url) if isinstance(self.store_url, str) else self.store_url
         messaging = Messaging(
-            store,
+            make_store(self.store_url) if isinstance(self.store_url, str) else self.store_url,
             self._make_transports(),
             plans,
             self._threads,
@@ -214,57 +195,45 @@ class MicroService(Settings, Container):
             max_body=self.max_body,
             inbox_retention=self.inbox_retention,
         )
-        self._parts.callback(self._let_threads_go)
-        self._parts.push_async_callback(messaging.close)
+        application = None if self.port is None else self._application(exposure)
+        host = self.service_manager.host
+        calling = Calling(self, self.instance_id, exposure, application, host, messaging.trouble, logger)
+        parts = self._parts
+        parts.callback(self._let_threads_go)
+        parts.push_async_callback(messaging.close)
         await messaging.open()
         self._messaging = messaging
-        neighbours = self._neighbours = Neighbours(self, self._broker_urls)
-        self._parts.push_async_callback(neighbours.close)
+        parts.push_async_callback(calling.close)
+        self._calling = calling
         for plugin in self._plugins.values():
             plugin.on_service_start()
-        await self._run_hook(self.on_service_start)
-        self._parts.push_async_callback(self._say_goodbye, messaging)
-        self._parts.push_async_callback(self.service_manager.aclose)
-        host = self.service_manager.host
-        self._parts.push_async_callback(host.stop)
-        await host.start()
-        self._since = time.time()
-        self._parts.push_async_callback(serving.close)
-        self._serving = serving
-        if application is not None:
-            await self._listen(application)
-        self._parts.push_async_callback(self._drain, messaging)
+        await self._units.run_hook(self.on_service_start)
+        parts.push_async_callback(self._say_goodbye, messaging)
+        parts.push_async_callback(self.service_manager.aclose)
+        parts.push_async_callback(calling.stop_components)
+        await calling.start_components()
+        parts.push_async_callback(self._drain, messaging, calling)
+        await calling.listen()
         await messaging.consume()
-        await serving.start(exposure.answer)
-        self._parts.push_async_callback(host.withdraw)
-        await host.announce(self.urls, self.bound_port)
-        neighbours.announce(self._present, logger)
+        await calling.serve()
         self._warn_of_unreachable_methods(logger)
         stopping = asyncio.Event()
         for function, seconds in self.periodic_tasks:
-            task = self._loop_task(run_periodically(function, seconds, self._run_in_unit, stopping, logger))
-            self._parts.push_async_callback(_finish, task, stopping, self.shutdown_timeout)
+            task = self._loop_task(run_periodically(function, seconds, self._units.run, stopping, logger))
+            parts.push_async_callback(_finish, task, stopping, self.shutdown_timeout)
 
     async def _end(self) -> None:
         try:
             await self._parts.aclose()
         finally:
-            self._messaging = self._http = self._loop = None
-            self._neighbours = None
-            self._serving = Serving([])
+            self._messaging = self._calling = self._loop = None
 
-    async def _drain(self, messaging: Messaging) -> None:
-        if self._neighbours is not None:
-            await self._neighbours.sign_off()
-        await asyncio.gather(
-            messaging.drain(self.shutdown_timeout),
-            self._serving.stop(self.shutdown_timeout),
-            self._http.stop(self.shutdown_timeout) if self._http else asyncio.sleep(0),
-        )
+    async def _drain(self, messaging: Messaging, calling: Calling) -> None:
+        await asyncio.gather(messaging.drain(self.shutdown_timeout), calling.drain(self.shutdown_timeout))
 
     async def _say_goodbye(self, messaging: Messaging) -> None:
         try:
-            await self._run_hook(self.on_service_stop)
+            await self._units.run_hook(self.on_service_stop)
             for plugin in self._plugins.values():
                 plugin.on_service_stop()
         finally:
@@ -339,8 +308,8 @@ class MicroService(Settings, Container):
             ServiceNotRunningError: this service is not started.
         """
         self._require_running()
-        assert self._neighbours is not None
-        return self._neighbours.get_service(name, **settings)
+        assert self._calling is not None
+        return self._calling.neighbours.get_service(name, **settings)
 
     # What authors may call.
 
@@ -408,22 +377,19 @@ class MicroService(Settings, Container):
     @property
     def bound_port(self) -> int | None:
         """The port that HTTP really listens on; the setting while it does not."""
-        return self._http.port if self._http is not None else self.port
+        return self._calling.port if self._calling is not None else self.port
 
     @property
     def url(self) -> str | None:
         """The URL under which others reach the service; None where it has no HTTP."""
-        if self.accessible_at is not None or self.bound_port is None:
-            return self.accessible_at
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.bound_port}{self.endpoint}"
+        return self.url_at(self.bound_port)
 
     @property
     def service_manager(self) -> ServiceManager:
         """The services of components, here and elsewhere, by their interfaces."""
         if self._manager is None:
             allow = AllowList([*LOOPBACK_HTTP, *self.discovery_allow])
-            registry = self.component_registry or default_registry(self._broker_urls, self.namespace, allow)
+            registry = self.component_registry or default_registry(self.broker_urls, self.namespace, allow)
             manager = ServiceManager(registry, ChannelManager(namespace=self.namespace))
             manager.register(*self.components)
             for container in self._containers:
@@ -436,7 +402,7 @@ class MicroService(Settings, Container):
         """One line for people: what runs where."""
         messaging = self._require_running()
         events = ", ".join(transport.address for transport in messaging.transports) or "no transport"
-        calls = ", ".join(self._serving.addresses) or "none"
+        calls = ", ".join(self._calling.addresses if self._calling else []) or "none"
         return (
             f"{self.service_name} is ready: {self.url or 'no HTTP'}; calls: {calls}; events: {events}; "
             f"store: {messaging.store.address}"
@@ -445,7 +411,7 @@ class MicroService(Settings, Container):
     @property
     def urls(self) -> list[str]:
         """Every URL under which the service can be called, without credentials; HTTP first."""
-        return [*([self.url] if self.url else []), *self._serving.addresses]
+        return self._calling.urls if self._calling else [url for url in [self.url] if url]
 
     def check_declarations(self) -> Sequence[SubscriptionPlan]:
         """Check handlers, methods and address as the start does, and return what will be subscribed to.
@@ -473,9 +439,7 @@ class MicroService(Settings, Container):
 
         It can be tested without ``start``; what a method emits needs the service to run.
         """
-        return self._expose().application(
-            self, self._readiness_of_all, self.asyncapi_document, self.service_manager.host.health_pages()
-        )
+        return self._application(self._expose())
 
     def openrpc_document(self, *, with_private: bool = True) -> dict[str, JsonValue]:
         """Return the OpenRPC document of the service's methods, with private ones or without."""
@@ -507,7 +471,7 @@ class MicroService(Settings, Container):
             extra,
             self.service_manager.host.methods(private=self.require_authentication),
             self._plugins,
-            self._run_in_unit,
+            self._units.run,
             self.authenticate_request,
             lambda: self._messaging.store if self._messaging else None,
             lambda: self.urls,
@@ -548,82 +512,18 @@ class MicroService(Settings, Container):
         settings = TransportSettings(namespace=self.namespace, client=self.service_name)
         return [make_transport(t, settings) if isinstance(t, str) else t for t in self.transport_urls]
 
-    @property
-    def _broker_urls(self) -> Sequence[str]:
-        return servable(self.transport_urls) if self.rpc_transports is None else self.rpc_transports
-
-    async def _readiness_of_all(self) -> HealthReport:
-        own, components = self._readiness(), await self.service_manager.host.health()
-        return HealthReport(ok=own.ok and components.ok, details={**own.details, **components.details})
-
-    def _make_servers(self) -> list[ServerWire]:
-        settings = ServerSettings(
-            service=self.service_name,
-            presence=self._present,
-            namespace=self.namespace,
-            concurrency=self.max_concurrent_calls,
-            body_bytes=self.max_body,
-        )
-        return make_servers(self._broker_urls, settings)
-
-    def _present(self) -> Presence:
-        trouble = tuple(f"{part}: {what}" for part, what in self._trouble().items())
-        return Presence(
-            service=self.service_name,
-            instance=self.instance_id,
-            urls=tuple(self.urls),
-            since=self._since,
-            health="degraded" if trouble else "ok",
-            trouble=trouble,
-            components=self.service_manager.host.component_names,
+    def _application(self, exposure: Exposure) -> RpcApplication:
+        return exposure.application(
+            self, self._readiness, self.asyncapi_document, self.service_manager.host.health_pages()
         )
 
-    def _trouble(self) -> dict[str, str]:
-        return {**(self._messaging.trouble() if self._messaging else {}), **self._serving.trouble()}
-
-    async def _listen(self, application: RpcApplication) -> None:
-        assert self.port is not None
-        http = HttpServer(application, host=self.host, port=self.port)
-        await http.start()
-        self._http = http
-
-    async def _run_in_unit(
-        self,
-        function: Callable[..., object],
-        is_coroutine: bool,
-        args: Sequence[object] = (),
-        kwargs: Mapping[str, object] = _NOTHING,
-        traceparent: str | None = None,
-        *,
-        is_answer: bool = False,
-        keep: KeepAnswer | None = None,
-    ) -> object:
-        with UnitOfWork(self._messaging.store if self._messaging else None, traceparent=traceparent) as unit:
-            result = await execution.run(function, args, kwargs, is_coroutine=is_coroutine, threads=self._threads)
-            if keep is not None:
-                unit.changes.answers.append(keep(result))
-            elif is_answer and unit.changes:
-                strict_json.dumps(result)  # an answer that cannot be given must not leave an effect behind
-        await self._commit(unit)
-        return result
-
-    async def _run_hook(self, hook: Callable[[], object]) -> None:
-        with UnitOfWork(self.store) as unit:
-            result = hook()
-            if inspect.isawaitable(result):
-                await result
-        await self._commit(unit)
-
-    async def _commit(self, unit: UnitOfWork) -> None:
-        if changes := unit.complete():
-            await self.store.commit(changes)
-
-    def _readiness(self) -> HealthReport:
-        if self._messaging is None:
+    async def _readiness(self) -> HealthReport:
+        if self._messaging is None or self._calling is None:
             return HealthReport(False, {"service": self.service_name})
-        trouble = self._trouble()
-        status = "degraded" if trouble else "ok"
-        return HealthReport(not trouble, {"status": status, "service": self.service_name, "trouble": trouble})
+        trouble = {**self._messaging.trouble(), **self._calling.trouble()}
+        components = await self.service_manager.host.health()
+        own = {"status": "degraded" if trouble else "ok", "service": self.service_name, "trouble": trouble}
+        return HealthReport(not trouble and components.ok, {**own, **components.details})
 
     def _require_running(self) -> Messaging:
         if self._messaging is None:

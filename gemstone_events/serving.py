@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from gemstone_events.rpc.wire import SERVERS, Answer, ServerSettings, ServerWire
-from gemstone_events.schemes import load, scheme_of, schemes
+from gemstone_events.schemes import load
 
 
 def make_servers(urls: Sequence[str], settings: ServerSettings) -> list[ServerWire]:
@@ -17,12 +17,6 @@ def make_servers(urls: Sequence[str], settings: ServerSettings) -> list[ServerWi
     """
     make = Callable[[str, ServerSettings], ServerWire]
     return [cast(make, load(SERVERS, "way to be called", url))(url, settings) for url in urls]
-
-
-def servable(urls: Sequence[object]) -> list[str]:
-    """Return those of ``urls`` that are URLs of a broker or bus by which calls can come in."""
-    known = schemes(SERVERS)
-    return [url for url in urls if isinstance(url, str) and scheme_of(url) in known]
 
 
 class Serving:

@@ -20,6 +20,7 @@ from gemstone_events.rpc.authentication.strategies import BaseValidationStrategy
 from gemstone_events.rpc.discovery.cache import ServiceDiscoveryCache
 from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy
 from gemstone_events.rpc.http_handlers import GemstoneCustomHandler
+from gemstone_events.rpc.wire import servable
 from gemstone_events.schema import SchemaLike
 from gemstone_events.store.port import EventStore
 from gemstone_events.transport import Transport
@@ -192,6 +193,18 @@ class Settings:
         if self.event_transports is None:
             return [_sqlite_url(Path(self.data_dir) / "bus.db")]
         return self.event_transports
+
+    @property
+    def broker_urls(self) -> Sequence[str]:
+        """The brokers and buses by which the service is called: those that are set, or those of its events that can."""
+        return servable(self.transport_urls) if self.rpc_transports is None else self.rpc_transports
+
+    def url_at(self, port: int | None) -> str | None:
+        """Return the URL under which others reach HTTP on a port; None where there is no HTTP."""
+        if self.accessible_at is not None or port is None:
+            return self.accessible_at
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{port}{self.endpoint}"
 
     @property
     def store_url(self) -> str | EventStore:

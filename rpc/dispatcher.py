@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from inspect import isawaitable
 from typing import TypeAlias, cast
 
+from gemstone_events.call_scope import CallScope, call_scope
 from gemstone_events.deadlines import Deadlines
 from gemstone_events.logs import printable
 from gemstone_events.rpc.authentication.principal import scopes_of
 from gemstone_events.rpc.call_context import IDEMPOTENCY_HEADER, TRACE_HEADER, CallContext
-from gemstone_events.call_scope import CallScope, call_scope
 from gemstone_events.rpc.errors import (
     AccessDenied,
     DeadlineExceeded,

@@ -9,12 +9,13 @@ A service is called under the URL of a broker or bus with its name as fragment: 
 ``sqlite:///folder/bus.db#orders``, ``memory://bus#orders``.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.presence import Presence
+from gemstone_events.schemes import scheme_of, schemes
 
 CLIENTS = "gemstone_events.rpc_clients"
 SERVERS = "gemstone_events.rpc_servers"
@@ -186,3 +187,9 @@ class ServerWire(Protocol):
 def service_url(broker_url: str, service: str) -> str:
     """Return the URL of a service on a broker or bus."""
     return f"{broker_url}#{service}"
+
+
+def servable(urls: Iterable[object]) -> list[str]:
+    """Return those of ``urls`` that are URLs of a broker or bus by which calls can come in."""
+    known = schemes(SERVERS)
+    return [url for url in urls if isinstance(url, str) and scheme_of(url) in known]

@@ -16,10 +16,9 @@ from gemstone_events.rpc.discovery.discovery import Discovery
 from gemstone_events.rpc.discovery.http_strategy import HttpDiscoveryStrategy, registry_key
 from gemstone_events.rpc.discovery.locator import ServiceNotLocatedError, check_service_pattern
 from gemstone_events.rpc.presence import Presence
-from gemstone_events.rpc.wire import ClientSettings, service_url
+from gemstone_events.rpc.wire import ClientSettings, servable, service_url
 from gemstone_events.rpc.wire_pool import WirePool
 from gemstone_events.schemes import mask, scheme_of
-from gemstone_events.serving import servable
 
 BROKER_VARIABLE = "GEMSTONE_BROKER"
 REGISTRY_VARIABLE = "GEMSTONE_REGISTRY"

@@ -72,14 +72,6 @@ def write_client(document: Mapping[str, JsonValue], source: str, name: str | Non
     methods = list(_Reader(References(found), types).methods(found))
     records = [line for record in types.records for line in _write_record(record)]
     constants = [line for method in methods for line in _write_constant(method)]
-    version = str(info.get("version", ""))
-    head = docstring(
-        [
-            f"Client of the service {info.get('title', '')!s}, version {version}.",
-            f"Written by gemstone generate-client: do not edit, but write it anew.\nSource: {source}",
-        ],
-        "",
-    )
     about = str(info.get("description", ""))
     body = [*records, "", "", *constants] if constants else records
     code = "\n".join(
@@ -89,7 +81,7 @@ def write_client(document: Mapping[str, JsonValue], source: str, name: str | Non
             *_write_client(asynchronous, "AsyncClient", about, methods, is_async=True),
         ]
     )
-    return "\n".join([*head, "", *_imports(code), code]) + "\n"
+    return "\n".join([*_write_head(info, source), "", *_imports(code), code]) + "\n"
 
 
 class _Reader:
@@ -100,6 +92,7 @@ class _Reader:
         self._types = types
         # A class's own methods hide what its hints are written with.
         self._names = Names(TYPE_NAMES | _OF_CLIENTS | _IMPORTED)
+        self._constants = Names()
 
     def methods(self, document: Members) -> Iterator[_Method]:
         listed = document["methods"]
@@ -122,7 +115,7 @@ class _Reader:
         more = further.get("by-position" if is_by_position else "by-name") if isinstance(further, Mapping) else None
         return _Method(
             name=name,
-            constant=f"_{name.upper()}",
+            constant=f"_{self._constants.take(name.upper())}",
             key=key,
             values=values,
             is_by_position=is_by_position,
@@ -162,6 +155,12 @@ class _Reader:
                 f"    CalledServiceError: {error['code']} {_one_line(str(error.get('message', '')))}" for error in own
             ]
             yield "\n".join(["Raises:", *lines])
+
+
+def _write_head(info: Members, source: str) -> list[str]:
+    what = f"Client of the service {info.get('title', '')!s}, version {info.get('version', '')!s}."
+    how = f"Written by gemstone generate-client: do not edit, but write it anew.\nSource: {source}"
+    return docstring([what, how], "")
 
 
 def _write_record(record: Record) -> Iterator[str]:

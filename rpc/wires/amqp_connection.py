@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import random
 import ssl
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Coroutine
+from typing import TypeVar, cast
 
 import aio_pika
 import aiormq
@@ -43,6 +43,9 @@ _REFUSALS = (
 )
 
 
+_Result = TypeVar("_Result")
+
+
 class AmqpConnection:
     """One connection, logged in. It is never mended: who needs it makes a new one, and knows of the loss.
 
@@ -61,12 +64,35 @@ class AmqpConnection:
         return cast(aiormq.Channel, await channel.get_underlay_channel())
 
     async def close(self) -> None:
-        """Say goodbye, for ``CLOSE_TIMEOUT`` seconds at most. Twice is harmless."""
-        # aiormq raises whatever ended the connection before.
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self._connection.close()
-        self._transport.abort()
+        """Say goodbye, for ``CLOSE_TIMEOUT`` seconds at most, then close the socket in any case. Twice is harmless."""
+        try:
+            # aiormq raises whatever ended the connection before.
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await undisturbed(self._connection.close())
+        finally:
+            self._transport.abort()
+
+
+async def undisturbed(work: Coroutine[object, object, _Result]) -> _Result:
+    """Return what something of aiormq returns, in a task of its own.
+
+    aiormq cancels whatever waits for a connection that is lost, and a cancellation that is not his own would end who
+    waits here.
+
+    Raises:
+        ConnectionError: aiormq cancelled it.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait([task])
+        raise
+    if task.cancelled():
+        raise ConnectionError("the connection was lost meanwhile")
+    return task.result()
 
 
 def watch(channel: aiormq.Channel, ended: Callable[[str], object]) -> None:

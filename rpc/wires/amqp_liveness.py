@@ -1,7 +1,8 @@
 """Whether anybody serves a service: its queue is durable and outlives it."""
 
 import asyncio
-import contextlib
+from collections.abc import Callable, Coroutine
+from functools import partial
 
 import aiormq
 from aiormq.exceptions import ChannelNotFoundEntity
@@ -48,30 +49,20 @@ class Liveness:
         Raises:
             ServiceUnreachableError: the broker gives no answer within ``timeout`` seconds.
         """
-        check = self._checks.get(service)
-        if check is None:
-            check = self._checks[service] = self._loop.create_task(self._ask(service))
-            check.add_done_callback(lambda done: self._checked(service, done))
-        # Not shield: where the connection is lost, the check is cancelled, and the caller is not.
-        await asyncio.wait([check], timeout=timeout)
-        if not check.done() or check.cancelled():
-            raise ServiceUnreachableError(f"the broker was asked about {service!r} and did not answer in time")
-        return check.result()
+        has_consumer = await self._share(service, partial(self._has_consumer, service), timeout)
+        if has_consumer:
+            self.heard(service)
+        else:
+            self._heard.pop(service, None)
+        return has_consumer
 
-    async def has_exchange(self, exchange: str) -> bool:
+    async def has_exchange(self, exchange: str, timeout: float = ANSWER_TIMEOUT) -> bool:
         """Ask the broker whether there is an exchange.
 
         Raises:
-            ServiceUnreachableError: the broker gives no answer.
+            ServiceUnreachableError: the broker gives no answer within ``timeout`` seconds.
         """
-        try:
-            async with asyncio.timeout(ANSWER_TIMEOUT), self._turn:
-                await (await self._open()).exchange_declare(exchange, passive=True)
-        except ChannelNotFoundEntity:
-            return False
-        except Exception as error:
-            raise _silent(exchange, error) from error
-        return True
+        return await self._share(exchange, partial(self._is_exchange, exchange), timeout)
 
     async def close(self) -> None:
         """Forget the questions that are asked."""
@@ -80,30 +71,44 @@ class Liveness:
             check.cancel()
         await asyncio.gather(*checks, return_exceptions=True)
 
-    async def _ask(self, service: str) -> bool:
-        queue = call_queue(self._namespace, service)
+    async def _share(self, what: str, ask: Callable[[], Coroutine[object, object, bool]], timeout: float) -> bool:
+        check = self._checks.get(what)
+        if check is None:
+            check = self._checks[what] = self._loop.create_task(self._ask(what, ask))
+            check.add_done_callback(lambda done: self._checked(what, done))
+        # Not shield: where the connection is lost, the check is cancelled, and the caller is not.
+        await asyncio.wait([check], timeout=timeout)
+        if not check.done() or check.cancelled():
+            raise ServiceUnreachableError(f"the broker was asked about {what!r} and did not answer in time")
+        return check.result()
+
+    async def _ask(self, what: str, ask: Callable[[], Coroutine[object, object, bool]]) -> bool:
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT), self._turn:
-                answer = await (await self._open()).queue_declare(queue, passive=True)
+                return await ask()
         except ChannelNotFoundEntity:
             return False
         except Exception as error:
-            raise _silent(queue, error) from error
+            raise ServiceUnreachableError(
+                f"the broker was asked about {what!r} and did not answer: {said(error)}"
+            ) from error
+
+    async def _has_consumer(self, service: str) -> bool:
+        channel = await self._open()
+        answer = await channel.queue_declare(call_queue(self._namespace, service), passive=True)
         return bool(answer.consumer_count)
+
+    async def _is_exchange(self, exchange: str) -> bool:
+        channel = await self._open()
+        await channel.exchange_declare(exchange, passive=True)
+        return True
 
     async def _open(self) -> aiormq.Channel:
         if self._channel is None or self._channel.is_closed:
             self._channel = await self._connection.channel(confirms=False)
         return self._channel
 
-    def _checked(self, service: str, check: asyncio.Task[bool]) -> None:
-        del self._checks[service]
-        with contextlib.suppress(asyncio.CancelledError, ServiceUnreachableError):
-            if check.result():
-                self.heard(service)
-            else:
-                self._heard.pop(service, None)
-
-
-def _silent(what: str, error: Exception) -> ServiceUnreachableError:
-    return ServiceUnreachableError(f"the broker was asked about {what!r} and did not answer: {said(error)}")
+    def _checked(self, what: str, check: asyncio.Task[bool]) -> None:
+        del self._checks[what]
+        if not check.cancelled():
+            check.exception()  # nobody may have waited for it

@@ -22,7 +22,7 @@ from gemstone_events.rpc.errors import InternalError
 from gemstone_events.rpc.protocol import JsonRpcResponse, write_response
 from gemstone_events.rpc.wire import Answer, ServerSettings, WireStatus
 from gemstone_events.rpc.wires.amqp_address import ServiceAddress
-from gemstone_events.rpc.wires.amqp_connection import connect, pause, translated
+from gemstone_events.rpc.wires.amqp_connection import connect, pause, translated, undisturbed
 from gemstone_events.rpc.wires.amqp_request import ServedRequest
 from gemstone_events.rpc.wires.amqp_serving import ServedCounts, ServerSession
 
@@ -135,10 +135,10 @@ class AmqpServerWire:
         failures = 0
         while not self._stopping:
             try:
-                session = self._session = await self._connect()
-            except (ServiceConfigurationError, ServiceUnreachableError) as error:
+                session = await undisturbed(self._connect())
+            except (ServiceConfigurationError, ServiceUnreachableError, ConnectionError) as error:
                 failures += 1
-                self._failed(error, attempted)
+                self._failed(translated(self._broker, "serving calls", error), attempted)
                 await asyncio.sleep(pause(failures, LONGEST_PAUSE))
                 continue
             failures = 0
@@ -172,6 +172,7 @@ class AmqpServerWire:
             if isinstance(error, Exception):
                 raise translated(self._broker, "serving calls", error) from error
             raise
+        self._session = session
         return session
 
     def _begin(self, session: ServerSession, delivery_tag: int, request: ServedRequest) -> None:

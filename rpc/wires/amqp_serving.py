@@ -15,7 +15,7 @@ from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import ServerSettings
 from gemstone_events.rpc.wires.amqp_address import call_queue, presence_exchange
 from gemstone_events.rpc.wires.amqp_channel import MessageChannel, Properties, Received
-from gemstone_events.rpc.wires.amqp_connection import AmqpConnection, said, watch
+from gemstone_events.rpc.wires.amqp_connection import AmqpConnection, said, undisturbed, watch
 from gemstone_events.rpc.wires.amqp_questions import answer
 from gemstone_events.rpc.wires.amqp_request import (
     DIRECT_REPLIES,
@@ -107,7 +107,7 @@ class ServerSession:
         self._stopping = True
         # What the broker does not answer in time it may not have heard; the connection is closed soon after.
         with contextlib.suppress(Exception):
-            await self._channel.channel.basic_cancel(_CALLS, timeout=LEAVE_TIMEOUT)
+            await undisturbed(self._channel.channel.basic_cancel(_CALLS, timeout=LEAVE_TIMEOUT))
 
     async def flush(self) -> None:
         """Wait until all answers are written, for ``LEAVE_TIMEOUT`` seconds at most."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from pamqp import commands as spec
@@ -62,7 +62,8 @@ class ClientSession:
         self._answers = Answers(counts)
         self._on_end = on_end
         self._notices = NoticeChannel(self._pending)
-        self._watch: asyncio.Task[None] | None = None
+        self._next_look: asyncio.TimerHandle | None = None
+        self._look: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._channel: MessageChannel
         self.ended = False
@@ -102,8 +103,8 @@ class ClientSession:
         call = self._pending.begin(service, due, request.is_answered)
         if request.is_answered:
             self._channel.outbox.put(partial(self._write, self._channel, call, request))
-            if self._watch is None:
-                self._watch = self._loop.create_task(self._look_after_pending())
+            if self._next_look is None:
+                self._next_look = self._loop.call_later(LOOK_AGAIN, self._look_after_pending)
         else:
             self._notices.send(call, partial(self._write, self._notices.channel, call, request))
         try:
@@ -192,18 +193,28 @@ class ClientSession:
         call.written_at = self._loop.time()
         return frames
 
-    async def _look_after_pending(self) -> None:
+    def _look_after_pending(self) -> None:
+        """Look whether somebody still serves the calls that are pending, now and as long as there are any."""
+        self._next_look = None
+        if not len(self._pending):
+            return
+        self._next_look = self._loop.call_later(LOOK_AGAIN, self._look_after_pending)
+        earlier = self._loop.time() - LOOK_AGAIN
+        waiting = [
+            call
+            for call in self._pending
+            if call.is_answered and 0.0 < call.written_at < earlier and not self.is_served(call.service)
+        ]
+        if waiting and (self._look is None or self._look.done()):
+            self._look = self._loop.create_task(self._fail_where_gone(waiting))
+
+    async def _fail_where_gone(self, waiting: Sequence[PendingCall]) -> None:
         """Fail the calls of services that are gone: their answers would be waited for in vain until their deadlines."""
-        while len(self._pending):
-            await asyncio.sleep(LOOK_AGAIN)
-            earlier = self._loop.time() - LOOK_AGAIN
-            waiting = [call for call in self._pending if call.is_answered and 0.0 < call.written_at < earlier]
-            silent = list({call.service for call in waiting if not self.is_served(call.service)})
-            gone = dict(zip(silent, await asyncio.gather(*map(self._is_gone, silent)), strict=True))
-            for call in waiting:
-                if gone.get(call.service):
-                    self._pending.fail(call, _gone(call.service))
-        self._watch = None
+        services = list({call.service for call in waiting})
+        gone = dict(zip(services, await asyncio.gather(*map(self._is_gone, services)), strict=True))
+        for call in waiting:
+            if gone[call.service]:
+                self._pending.fail(call, _gone(call.service))
 
     async def _is_gone(self, service: str) -> bool:
         try:
@@ -218,15 +229,17 @@ class ClientSession:
         if self.ended:
             return
         self.ended = True
+        if self._next_look is not None:
+            self._next_look.cancel()
         self._pending.end(f"the connection to the broker is lost ({reason})")
         self._on_end(self)
         self._closing = self._loop.create_task(self._disconnect())
 
     async def _disconnect(self) -> None:
         await self._liveness.close()
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        if self._look is not None:
+            self._look.cancel()
+            await asyncio.wait([self._look])
         await self._connection.close()
 
 

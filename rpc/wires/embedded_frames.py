@@ -111,11 +111,15 @@ class FrameReader:
                     step = min(self._skip, len(buffer) - start)
                     self._skip -= step
                     start += step
-                if self._skip or len(buffer) - start < _HEAD.size:
+                if self._skip or len(buffer) == start:
                     break
-                version, kind, header_length, length, call, expires = _HEAD.unpack_from(buffer, start)
-                if version != _VERSION or kind not in self._kinds or header_length > MAX_HEADER_BYTES:
-                    raise FrameError(f"version {version}, kind {kind}, {header_length} bytes of headers")
+                if buffer[start] != _VERSION:
+                    raise FrameError(f"version {buffer[start]}")
+                if len(buffer) - start < _HEAD.size:
+                    break
+                _, kind, header_length, length, call, expires = _HEAD.unpack_from(buffer, start)
+                if kind not in self._kinds or header_length > MAX_HEADER_BYTES:
+                    raise FrameError(f"kind {kind}, {header_length} bytes of headers")
                 headers_start = start + _HEAD.size
                 body_start = headers_start + header_length
                 taken = length if length <= self._body_bytes else 0

@@ -65,9 +65,11 @@ async def send(channel: AbstractChannel, queue: str, message: aio_pika.Message) 
 
 
 @asynccontextmanager
-async def client(namespace: str, **settings: int) -> AsyncIterator[AmqpClientWire]:
+async def client(
+    namespace: str, *, pending: int = 1000, body_bytes: int = 4 * 1024 * 1024
+) -> AsyncIterator[AmqpClientWire]:
     """Call services."""
-    wire = AmqpClientWire(ClientSettings(namespace=namespace, **settings))
+    wire = AmqpClientWire(ClientSettings(namespace=namespace, pending=pending, body_bytes=body_bytes))
     try:
         yield wire
     finally:

@@ -20,7 +20,7 @@ class Service(MicroService):
     async def on_service_start(self):
         asyncio.get_running_loop().call_later(0, self.report)
     def report(self):
-        if self._http is None:
+        if not self.bound_port:
             asyncio.get_running_loop().call_later(0.01, self.report)
         else:
             print("at", self.url, flush=True)

@@ -408,7 +408,7 @@ async def test_the_authors_sql_commits_with_the_mark_and_the_events(settings):
         while not (letters := await dead_letters(ledger)):
             await asyncio.sleep(0.01)
         assert "StatementError" in letters[0].error
-        assert await ledger._run_in_unit(ledger.total, True) == 4
+        assert await ledger._units.run(ledger.total, True) == 4
 
 
 async def test_a_method_that_fails_keeps_nothing(settings):
@@ -428,8 +428,8 @@ async def test_a_method_that_fails_keeps_nothing(settings):
     shop.got = []
     async with shop:
         with pytest.raises(ValueError):  # noqa: PT011
-            await shop._run_in_unit(shop.place, False, (True,))
-        await shop._run_in_unit(shop.place, False, (False,))
+            await shop._units.run(shop.place, False, (True,))
+        await shop._units.run(shop.place, False, (False,))
         await until(lambda: shop.got)
         await shop.emit_event("order.placed", 2)
         await until(lambda: len(shop.got) == 2)
@@ -462,7 +462,7 @@ async def test_a_query_from_a_def_says_that_it_has_to_be_awaited(settings):
 
     async with Reader(**settings()) as reader:
         with pytest.raises(UnitOfWorkError, match="async def"):
-            await reader._run_in_unit(reader.read, False)
+            await reader._units.run(reader.read, False)
 
 
 async def test_a_private_method_that_nobody_can_call_is_warned_of(settings, caplog):
@@ -741,7 +741,7 @@ async def test_statements_of_a_query_cannot_write(settings):
             await source.unit_of_work.query("create table t (n)")
 
         with pytest.raises(StatementError):
-            await source._run_in_unit(sneaky, True)
+            await source._units.run(sneaky, True)
 
 
 async def test_a_service_emitting_inside_the_unit_of_another_keeps_its_own_log(settings):
@@ -751,6 +751,6 @@ async def test_a_service_emitting_inside_the_unit_of_another_keeps_its_own_log(s
             source.emit_event("mine", 1)
             await second.emit_event("theirs", 2)
 
-        await source._run_in_unit(both, True)
+        await source._units.run(both, True)
         logs = [await s.store.read_emitted(0, 10) for s in (source, second)]
     assert [[entry.message.type for entry in log] for log in logs] == [["mine"], ["theirs"]]

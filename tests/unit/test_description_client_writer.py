@@ -244,6 +244,13 @@ def test_names_that_python_does_not_take_are_changed_and_stay_apart() -> None:
     assert '{"self": self_, "from": from_, "__x": x_x, "x-y": x_y, "x_y": x_y_}' in "".join(text.split("\n"))
 
 
+def test_methods_that_differ_by_capitals_only_call_what_they_say() -> None:
+    text = written(method("add"), method("Add"), method("ADD"))
+    for name, constant in (("add", "_ADD"), ("Add", "_ADD_"), ("ADD", "_ADD_2")):
+        assert f'{constant} = TypedMethod[None]("{name}", None)' in text
+        assert f"def {name}(self) -> None:\n        return self._call({constant}, {{}})" in text
+
+
 def test_a_dataclass_never_has_the_name_of_something_else() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     names = ("Shop", "AsyncShop", "Record", "Any", "list", "UUID")

@@ -46,7 +46,7 @@ def test_answers_go_to_queues_of_the_callers_own(reply_to: str) -> None:
     ],
 )
 def test_the_timeout_is_the_callers(properties: dict[str, object], timeout: float | None) -> None:
-    assert read(**properties).context.timeout == timeout
+    assert read(**properties).context.timeout == timeout  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

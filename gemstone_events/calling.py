@@ -1,0 +1,147 @@
+"""Calls, to and from one service: what ``messaging`` is for events. Started, announced, drained and stopped."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from gemstone_events.exposure import Exposure
+from gemstone_events.management.hosting import ComponentHost
+from gemstone_events.neighbours import Neighbours
+from gemstone_events.rpc.http_application import RpcApplication
+from gemstone_events.rpc.http_server import HttpServer
+from gemstone_events.rpc.presence import Presence
+from gemstone_events.rpc.wire import ServerSettings
+from gemstone_events.serving import Serving, make_servers
+from gemstone_events.settings import Settings
+
+
+class Trouble(Protocol):
+    """Says what does not work now."""
+
+    def __call__(self) -> Mapping[str, str]:
+        """Return it by the address of the part; empty when all is well."""
+
+
+class Calling:
+    """HTTP, the wires, the components and the neighbours of one running service.
+
+    All methods belong to one event loop; the constructor opens nothing. They are called in the order in which they
+    stand here: ``open`` and ``close`` enclose all that the service does.
+
+    Args:
+        settings: the service's.
+        instance_id: tells this instance from others of the service.
+        exposure: what can be called.
+        application: what HTTP serves; None for no HTTP.
+        host: the service's components.
+        other_trouble: what does not work elsewhere in the service.
+        logger: the service's.
+
+    Raises:
+        ServiceConfigurationError: a setting cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        instance_id: str,
+        exposure: Exposure,
+        application: RpcApplication | None,
+        host: ComponentHost,
+        other_trouble: Trouble,
+        logger: logging.Logger,
+    ) -> None:
+        self._settings = settings
+        self._instance_id = instance_id
+        self._exposure = exposure
+        self._host = host
+        self._other_trouble = other_trouble
+        self._log = logger
+        self._since = time.time()
+        self._http: HttpServer | None = None
+        if application is not None and settings.port is not None:
+            self._http = HttpServer(application, host=settings.host, port=settings.port)
+        wires = ServerSettings(
+            service=settings.service_name,
+            presence=self.presence,
+            namespace=settings.namespace,
+            concurrency=settings.max_concurrent_calls,
+            body_bytes=settings.max_body,
+        )
+        self._serving = Serving(make_servers(settings.broker_urls, wires))
+        self.neighbours = Neighbours(settings)
+
+    async def start_components(self) -> None:
+        """Start the components: what they need is there before anybody calls."""
+        await self._host.start()
+
+    async def listen(self) -> None:
+        """Take calls over HTTP.
+
+        Raises:
+            ServiceConfigurationError: the address cannot be listened on.
+        """
+        if self._http is not None:
+            await self._http.start()
+
+    async def serve(self) -> None:
+        """Take calls by the wires, and tell everybody.
+
+        Raises:
+            ServiceConfigurationError: a broker refuses.
+        """
+        await self._serving.start(self._exposure.answer)
+        await self._host.announce(self.urls, self.port)
+        self.neighbours.announce(self.presence, self._log)
+
+    async def drain(self, timeout: float) -> None:
+        """Sign off, take nothing new, and finish what runs, within ``timeout`` seconds."""
+        await asyncio.gather(self.neighbours.sign_off(), self._host.withdraw())
+        await asyncio.gather(
+            self._serving.stop(timeout),
+            self._http.stop(timeout) if self._http is not None else asyncio.sleep(0),
+        )
+
+    async def stop_components(self) -> None:
+        """Stop the components, which nobody calls any more, and disconnect the wires."""
+        await self._serving.close()
+        await self._host.stop()
+
+    async def close(self) -> None:
+        """Let go of everything. Twice is harmless."""
+        await self.neighbours.close()
+
+    @property
+    def port(self) -> int | None:
+        """The port of HTTP: the one that it listens on, as soon as it does."""
+        return None if self._http is None else self._http.port
+
+    @property
+    def addresses(self) -> list[str]:
+        """The service's URLs on brokers and buses, without credentials."""
+        return self._serving.addresses
+
+    @property
+    def urls(self) -> list[str]:
+        """Every URL under which the service can be called, without credentials; HTTP first."""
+        url = self._settings.url_at(self.port)
+        return [*([url] if url else []), *self.addresses]
+
+    def trouble(self) -> dict[str, str]:
+        """Return what keeps calls from coming in, by address; empty when all is well."""
+        return self._serving.trouble()
+
+    def presence(self) -> Presence:
+        """Say who and where this instance is, and how it is."""
+        trouble = tuple(f"{part}: {what}" for part, what in {**self._other_trouble(), **self.trouble()}.items())
+        return Presence(
+            service=self._settings.service_name,
+            instance=self._instance_id,
+            urls=tuple(self.urls),
+            since=self._since,
+            health="degraded" if trouble else "ok",
+            trouble=trouble,
+            components=self._host.component_names,
+        )
