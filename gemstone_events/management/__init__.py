@@ -26,7 +26,6 @@ from gemstone_events.management.hosting import ComponentHost, default_registry
 from gemstone_events.management.injection import ServiceInstanceProvider, inject_service
 from gemstone_events.management.manager import ServiceManager
 from gemstone_events.management.presence_registry import PresenceComponentRegistry
-from gemstone_events.management.redis_registry import RedisComponentRegistry
 from gemstone_events.management.registry import ComponentRegistry, LocalComponentRegistry
 from gemstone_events.management.url_selectors import (
     FirstURLSelector,
@@ -69,7 +68,6 @@ __all__ = [
     "LocalComponentRegistry",
     "LocalServiceException",
     "PresenceComponentRegistry",
-    "RedisComponentRegistry",
     "RemoteServiceError",
     "RemoteServiceException",
     "RoundRobinURLSelector",

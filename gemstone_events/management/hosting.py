@@ -130,7 +130,8 @@ class ComponentHost:
     async def health(self) -> HealthReport:
         """Return the health for ``GET /health/ready``: not ok where something is in ERROR."""
         found = await self.get_health()
-        return HealthReport(ok=found.status is not HealthStatus.ERROR, details={"health": found.to_dict()})
+        details = {"health": found.to_dict()} if found.results else {}
+        return HealthReport(ok=found.status is not HealthStatus.ERROR, details=details)
 
 
 def default_registry(

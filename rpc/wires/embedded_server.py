@@ -19,6 +19,7 @@ _BACKLOG = 1024
 _MAX_SESSIONS = 1000
 _WATCH_SECONDS = 1.0
 _CANCEL_SECONDS = 1.0
+_LEAVE_SECONDS = 1.0
 _CLOSE_SECONDS = 2.0
 
 _logger = logging.getLogger("gemstone_events.rpc.bus")
@@ -97,9 +98,17 @@ class EmbeddedServerWire:
         return not late
 
     async def close(self) -> None:
-        """See ``ServerWire.close``. What still runs is cancelled."""
+        """See ``ServerWire.close``. What still runs is cancelled.
+
+        Clients hang up by themselves when they hear that this instance leaves. What they sent before they heard it is
+        refused until then, for a call that is lost with its connection might have been carried out.
+        """
         await self.stop(0)
-        await asyncio.gather(*(session.close(_CLOSE_SECONDS) for session in list(self._sessions)))
+        sessions = list(self._sessions)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                await asyncio.gather(*(session.closed.wait() for session in sessions))
+        await asyncio.gather(*(session.close(_CLOSE_SECONDS) for session in sessions))
 
     def status(self) -> WireStatus:
         """See ``ServerWire.status``."""

@@ -17,7 +17,6 @@ from gemstone_events import MicroService
 from gemstone_events.management import (
     AbstractComponent,
     Component,
-    RedisComponentRegistry,
     Service,
     component,
     health,
@@ -26,6 +25,7 @@ from gemstone_events.management import (
     implementation,
     service,
 )
+from gemstone_events.management.redis_registry import RedisComponentRegistry
 from gemstone_events.rpc.errors import RpcError
 
 

@@ -25,12 +25,12 @@ from gemstone_events.management import (
     ComponentRegistry,
     LocalComponentRegistry,
     PresenceComponentRegistry,
-    RedisComponentRegistry,
     ServiceInstanceProvider,
     ServiceManager,
 )
 from gemstone_events.management.addresses import addresses_of
 from gemstone_events.management.descriptors import component_descriptor
+from gemstone_events.management.redis_registry import RedisComponentRegistry
 from gemstone_events.rpc.call_errors import (
     CalledServiceError,
     CallTimeoutError,
