@@ -103,8 +103,8 @@ class _WatchedWire:
             self._forget(url)
             raise
 
-    async def find(self, url: str, pattern: str, patience: float) -> Sequence[Presence]:
-        return await self._wire.find(url, pattern, patience)
+    async def find(self, url: str, pattern: str, patience: float, *, all_of_them: bool = True) -> Sequence[Presence]:
+        return await self._wire.find(url, pattern, patience, all_of_them=all_of_them)
 
     async def close(self) -> None:
         await self._wire.close()

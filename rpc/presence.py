@@ -80,6 +80,11 @@ class Presence:
         )
 
 
+def is_pattern(name: str) -> bool:
+    """Tell whether a service's name is a glob pattern, which may match several."""
+    return any(sign in name for sign in "*?[")
+
+
 def _text(members: Mapping[str, JsonValue], name: str) -> str:
     value = members.get(name)
     if not isinstance(value, str):

@@ -100,13 +100,14 @@ class ClientWire(Protocol):
             ServiceConfigurationError: the URL cannot be used.
         """
 
-    async def find(self, url: str, pattern: str, patience: float) -> Sequence[Presence]:
+    async def find(self, url: str, pattern: str, patience: float, *, all_of_them: bool = True) -> Sequence[Presence]:
         """Return who serves calls now, on the broker or bus of ``url``: running instances only.
 
         Args:
             url: the broker's or bus's, or that of a service on it.
             pattern: a service's name or a glob pattern: ``*`` and ``?`` stand for any characters, as in ``fnmatch``.
             patience: seconds to wait for instances to answer.
+            all_of_them: wait for everybody; otherwise one is enough, and others may be missing.
 
         Raises:
             ServiceUnreachableError: the broker cannot be reached.

@@ -209,7 +209,8 @@ def test_the_tests_on_the_page_about_testing_pass(tmp_path: Path) -> None:
     files = re.findall(r"`(\w+\.\w+)`[^\n]*:\n\n```\w+\n(.*?)```", page, re.DOTALL)
     for name, content in files:
         (tmp_path / name).write_text(content)
-    named = {"pytest.ini", "billing.py", "test_billing.py", "test_on_rabbitmq.py", "test_contract.py"}
+    tests = {"test_billing.py", "test_on_rabbitmq.py", "test_contract.py", "test_wire_contract.py"}
+    named = {"pytest.ini", "billing.py", *tests}
     assert {name for name, _ in files} == named
 
     with running(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider") as process:

@@ -136,7 +136,7 @@ class CallsContract(RpcHarness):
         for _ in range(2):  # those that come later may not even be read by the service yet
             late = (callers.call(instance, "refuse", timeout=SOON) for _ in range(5))
             ends = await asyncio.gather(*late, return_exceptions=True)
-            assert {type(end) for end in ends} == {CallTimeoutError}
+            assert all(isinstance(end, CallTimeoutError | ServiceUnreachableError) for end in ends), ends
         instance.gate.set()
         await first
         assert await callers.call(instance, "echo", "after") == "after"

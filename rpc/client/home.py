@@ -49,7 +49,7 @@ class Home:
         self._finalizer: weakref.finalize[..., Home] | None = None
         self._is_lent = pool is not None
         if pool is not None:
-            self._place = _Place(loop or asyncio.get_running_loop(), pool)
+            self._place = _Place(loop or asyncio.get_running_loop(), pool, is_lent=True)
 
     def run(self, function: Callable[[Wires], Coroutine[object, object, T]], deadline: float) -> AsyncMethodCall[T]:
         """Begin a call, and return at once.
@@ -136,9 +136,17 @@ class Home:
 class _Place:
     """A running loop, and the connections that belong to it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pool: WirePool, thread: LoopThread | None = None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pool: WirePool,
+        thread: LoopThread | None = None,
+        *,
+        is_lent: bool = False,
+    ) -> None:
         self.loop = loop
         self.pool = pool
+        self._is_lent = is_lent
         self.tasks: set[asyncio.Task[object]] = set()
         self._thread = thread
         self._process = os.getpid()
@@ -178,7 +186,7 @@ class _Place:
         assert task is not None
         self.tasks.add(task)  # a loop by itself holds its tasks weakly only
         try:
-            if self._keeper is None:
+            if self._keeper is None and not self._is_lent:
                 self._keeper = _until_the_loop_ends(self.pool)
                 await anext(self._keeper)
             return await function(self)

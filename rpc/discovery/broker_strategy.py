@@ -6,7 +6,7 @@ from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.names import check_name
 from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy
 from gemstone_events.rpc.discovery.wires_here import WiresHere
-from gemstone_events.rpc.presence import Presence
+from gemstone_events.rpc.presence import Presence, is_pattern
 from gemstone_events.rpc.wire import ClientSettings, service_url
 from gemstone_events.rpc.wire_pool import WirePool
 from gemstone_events.schemes import mask, scheme_of
@@ -55,7 +55,9 @@ class BrokerDiscoveryStrategy(BaseDiscoveryStrategy):
             ServiceUnreachableError: the broker cannot be reached.
             ServiceConfigurationError: the URL cannot be used.
         """
-        return [service_url(self.url, service) for service in sorted({p.service for p in await self.instances(name)})]
+        # All instances of one service have one URL here: where no pattern is asked for, the first answer will do.
+        found = await self._find(name, all_of_them=is_pattern(name))
+        return [service_url(self.url, service) for service in sorted({presence.service for presence in found})]
 
     async def instances(self, pattern: str) -> Sequence[Presence]:
         """Return the running instances that match.
@@ -64,9 +66,13 @@ class BrokerDiscoveryStrategy(BaseDiscoveryStrategy):
             ServiceUnreachableError: the broker cannot be reached.
             ServiceConfigurationError: the URL cannot be used.
         """
-        found = await self._wires.pool().wire_for(self.url).find(self.url, pattern, self._patience)
-        return [presence for presence in found if presence.matches(pattern)]
+        return await self._find(pattern, all_of_them=True)
 
     async def close(self) -> None:
         """Close the connections that it opened on this loop. Twice is harmless."""
         await self._wires.close()
+
+    async def _find(self, pattern: str, *, all_of_them: bool) -> Sequence[Presence]:
+        wire = self._wires.pool().wire_for(self.url)
+        found = await wire.find(self.url, pattern, self._patience, all_of_them=all_of_them)
+        return [presence for presence in found if presence.matches(pattern)]

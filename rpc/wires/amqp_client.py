@@ -63,10 +63,10 @@ class AmqpClientWire:
             session = await self._ready(target, due)
         return await session.call(target.service, request, due)
 
-    async def find(self, url: str, pattern: str, patience: float) -> Sequence[Presence]:
+    async def find(self, url: str, pattern: str, patience: float, *, all_of_them: bool = True) -> Sequence[Presence]:
         """Return who serves calls now, on the broker of ``url``; see ``ClientWire.find``."""
         session = await self._link(parse_any_url(url)).session(_FIND_TIMEOUT)
-        return await session.ask(Question(pattern), patience)
+        return await session.ask(Question(pattern), patience, all_of_them=all_of_them)
 
     async def close(self) -> None:
         """Disconnect. What is pending fails. Twice is harmless."""

@@ -86,7 +86,7 @@ class EmbeddedClientWire:
         finally:
             self._pending -= 1
 
-    async def find(self, url: str, pattern: str, patience: float) -> Sequence[Presence]:
+    async def find(self, url: str, pattern: str, patience: float, *, all_of_them: bool = True) -> Sequence[Presence]:
         """See ``ClientWire.find``. An instance that does not answer in time is left out."""
         folder = BusFolder(parse_url(url).path)
         with _explained(folder):

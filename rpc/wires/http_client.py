@@ -92,7 +92,7 @@ class HttpClientWire:
         finally:
             self._pending -= 1
 
-    async def find(self, url: str, pattern: str, patience: float) -> Sequence[Presence]:
+    async def find(self, url: str, pattern: str, patience: float, *, all_of_them: bool = True) -> Sequence[Presence]:
         """Raise: HTTP cannot tell who is there.
 
         Raises:

@@ -76,7 +76,7 @@ class MemoryClientWire:
                 raise CallTimeoutError(f"no answer of {place.url} within {request.timeout:.3f} s") from error
             raise
 
-    async def find(self, url: str, pattern: str, patience: float) -> Sequence[Presence]:
+    async def find(self, url: str, pattern: str, patience: float, *, all_of_them: bool = True) -> Sequence[Presence]:
         """See ``ClientWire.find``. Without a fragment, the URL is that of a bus."""
         bus, _ = _read_url(url)
         servers = [

@@ -47,7 +47,7 @@ class FakeWire(ClientWire):
         self.requests.append(request)
         return await self.answer(request)
 
-    async def find(self, url: str, pattern: str, patience: float) -> Sequence[Presence]:
+    async def find(self, url: str, pattern: str, patience: float, *, all_of_them: bool = True) -> Sequence[Presence]:
         return []
 
     async def close(self) -> None:

@@ -480,6 +480,18 @@ async def test_lent_connections_are_used_and_left_open(wires: FakeWires) -> None
     await pool.close()
 
 
+async def test_lent_connections_outlive_the_clients_that_borrow_them(wires: FakeWires) -> None:
+    pool = WirePool()
+    for _ in range(2):
+        await RemoteService(URL, pool=pool).methods.m()
+        gc.collect()
+        for _ in range(10):  # turns of the loop, in which a client that is gone would close what it owns
+            await asyncio.sleep(0)
+    assert len(wires.made) == 1
+    assert not wires.made[0].is_closed
+    await pool.close()
+
+
 def test_lent_connections_whose_loop_has_ended_are_unreachable(wires: FakeWires) -> None:
     async def lend() -> RemoteService:
         return RemoteService(URL, pool=WirePool(), loop=asyncio.get_running_loop())
