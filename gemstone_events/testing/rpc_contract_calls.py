@@ -140,7 +140,7 @@ class CallsContract(RpcHarness):
         instance.gate.set()
         await first
         assert await callers.call(instance, "echo", "after") == "after"
-        assert instance.calls == ["slow", "echo"]
+        assert instance.calls == ["slow", "echo"], instance.calls
 
     async def test_cancelling_the_caller_leaves_the_method_running_to_its_end(self, callers: Callers) -> None:
         instance = await callers.serve()
