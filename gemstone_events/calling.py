@@ -98,11 +98,18 @@ class Calling:
 
     async def drain(self, timeout: float) -> None:
         """Sign off, take nothing new, and finish what runs, within ``timeout`` seconds."""
-        await asyncio.gather(self.neighbours.sign_off(), self._host.withdraw())
-        await asyncio.gather(
-            self._serving.stop(timeout),
-            self._http.stop(timeout) if self._http is not None else asyncio.sleep(0),
-        )
+        end = time.monotonic() + timeout
+        try:
+            async with asyncio.timeout(timeout / 2):
+                await asyncio.gather(self.neighbours.sign_off(), self._host.withdraw())
+        except TimeoutError:
+            self._log.info("the service could not be signed off in %.1f s: what it announced expires", timeout / 2)
+        finally:
+            left = end - time.monotonic()
+            await asyncio.gather(
+                self._serving.stop(left),
+                self._http.stop(left) if self._http is not None else asyncio.sleep(0),
+            )
 
     async def stop_components(self) -> None:
         """Stop the components, which nobody calls any more, and disconnect the wires."""

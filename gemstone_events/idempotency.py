@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from gemstone_events import strict_json
-from gemstone_events.errors import StoreError
+from gemstone_events.errors import ServiceConfigurationError, StoreError
 from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.errors import Interrupted, InvalidParams
 from gemstone_events.rpc.methods import Method
@@ -54,17 +54,27 @@ class KeyedCall:
             method: what is called. The callers of one that is not for everybody are known, and none can ask for the
                 answer to another.
             context: where the call comes from; it has an idempotency key.
+
+        Raises:
+            ServiceConfigurationError: the caller is known by something that has no name: he could get the answer to
+                another.
         """
         guarded = method.private or method.scopes
         known = await context.caller.identify(method.name) if guarded and context.caller else None
-        key = AnswerKey(f"{service}:{method.name}", caller_name(known), context.idempotency_key or "")
+        name = caller_name(known)
+        if not (name or known is None or isinstance(known, bool)):
+            raise ServiceConfigurationError(
+                f"calls of {method.name!r} with an idempotency key cannot be told apart by their callers: let "
+                f"authenticate_request return a Principal or a name, not {type(known).__name__!r}"
+            )
+        key = AnswerKey(f"{service}:{method.name}", name, context.idempotency_key or "")
         return cls(key, fingerprint(context.params), context.is_repeated and not method.idempotent)
 
 
 def caller_name(known: object) -> str:
     """Return the name in what ``authenticate_request`` says of a caller: a text, a number, or an object's ``name``.
 
-    Nothing else stays the same when the caller comes again, so anything else is no name, and all such callers are one.
+    Nothing else stays the same when the caller comes again, so anything else is no name.
     """
     name = getattr(known, "name", known)
     return str(name) if isinstance(name, str | int) and not isinstance(name, bool) else ""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gemstone_events.rpc.call_errors import ServiceUnreachableError
+from gemstone_events.rpc.call_errors import RequestRefusedError, ServiceUnreachableError
 from gemstone_events.rpc.client.async_call import finish
 from gemstone_events.rpc.client.caller import DEFAULT_TIMEOUT, Wires
 from gemstone_events.rpc.client.home import Home
@@ -81,10 +81,23 @@ class WatchedPool(WirePool):
     def __init__(self, settings: ClientSettings, forget: Callable[[str], None]) -> None:
         super().__init__(settings)
         self._forget = forget
+        self._is_closed = False
 
     def wire_for(self, url: str) -> ClientWire:
-        """Return the wire that a URL is called by, watched."""
+        """Return the wire that a URL is called by, watched.
+
+        Raises:
+            ServiceUnreachableError: the pool was closed, and nobody would close what is opened now.
+            ServiceConfigurationError: nothing installed answers to the URL's scheme, or cannot be loaded.
+        """
+        if self._is_closed:
+            raise ServiceUnreachableError("the service that lent its connections does not run any more: not sent")
         return _WatchedWire(super().wire_for(url), self._forget)
+
+    async def close(self) -> None:
+        """Close all wires for good. Twice is harmless."""
+        self._is_closed = True
+        await super().close()
 
 
 class _WatchedWire:
@@ -99,6 +112,8 @@ class _WatchedWire:
     async def call(self, url: str, request: WireRequest) -> bytes | None:
         try:
             return await self._wire.call(url, request)
+        except RequestRefusedError:
+            raise
         except ServiceUnreachableError:
             self._forget(url)
             raise

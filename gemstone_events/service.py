@@ -76,6 +76,7 @@ class MicroService(Settings, Container):
         self._thread = 0
         self._messaging: Messaging | None = None
         self._calling: Calling | None = None
+        self._exposure: Exposure | None = None
         self._manager: ServiceManager | None = None
         self._units = UnitRunner(lambda: self._messaging.store if self._messaging else None, lambda: self._threads)
         self._pending: set[asyncio.Task[None]] = set()
@@ -183,7 +184,7 @@ class MicroService(Settings, Container):
 
     async def _begin(self) -> None:
         plans = self.check_declarations()
-        exposure = self._expose()
+        exposure = self._exposure = self._expose()
         logger = self.get_logger()
         messaging = Messaging(
             make_store(self.store_url) if isinstance(self.store_url, str) else self.store_url,
@@ -226,7 +227,7 @@ class MicroService(Settings, Container):
         try:
             await self._parts.aclose()
         finally:
-            self._messaging = self._calling = self._loop = None
+            self._messaging = self._calling = self._exposure = self._loop = None
 
     async def _drain(self, messaging: Messaging, calling: Calling) -> None:
         await asyncio.gather(messaging.drain(self.shutdown_timeout), calling.drain(self.shutdown_timeout))
@@ -360,7 +361,7 @@ class MicroService(Settings, Container):
             "accessible_at": self.url,
             "urls": self.urls,
             "max_parallel_blocking_tasks": self.max_parallel_blocking_tasks,
-            "methods": {method.name: method.doc for method in self._expose().methods},
+            "methods": {method.name: method.doc for method in (self._exposure or self._expose()).methods},
             "event_transports": self._transport_addresses(),
             "events_handled": sorted({handler.options.pattern for handler in self._declared_handlers}),
         }

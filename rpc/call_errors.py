@@ -15,7 +15,8 @@ GemstoneError
         │   └── UnknownError                any other code, the service's own among them
         └── ServiceCommunicationException   the way there or back failed
             ├── ServiceUnreachableError     it was not carried out
-            │   └── ServiceNotFoundError    there is no such service, or no instance of it runs
+            │   ├── ServiceNotFoundError    there is no such service, or no instance of it runs
+            │   └── RequestRefusedError     the service is there, and takes no such request
             └── OutcomeUnknownError         it may have been carried out, or not
                 ├── CallTimeoutError        no answer came in time
                 └── InvalidAnswerError      what came is no answer to it
@@ -123,6 +124,10 @@ class ServiceUnreachableError(ServiceCommunicationException):
 
 class ServiceNotFoundError(ServiceUnreachableError):
     """There is no such service, or no instance of it runs. The call was certainly not carried out."""
+
+
+class RequestRefusedError(ServiceUnreachableError):
+    """The service is there, and takes no such request: it is too long. It was not carried out, and never will be."""
 
 
 class OutcomeUnknownError(ServiceCommunicationException):

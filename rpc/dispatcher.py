@@ -45,6 +45,8 @@ from gemstone_events.strict_json import DEFAULT_MAX_DEPTH, JsonValue
 
 MAX_IDEMPOTENCY_KEY = 200
 MAX_SHOWN = 200
+ALWAYS_WRITTEN = 1024
+"""How long a response of a batch may be, however long those before it were."""
 
 _logger = logging.getLogger("gemstone_events.rpc")
 
@@ -58,9 +60,9 @@ class DispatchLimits:
         concurrent_calls: how many calls run at once. A request beyond that is answered with ``Overloaded``; a
             notification, which cannot be answered, waits for its turn within its ``call_timeout``.
         batch_size: how many requests a batch may hold.
-        batch_concurrency: how many of them run at once.
+        batch_concurrency: how many of them run at once; the others wait, and their ``call_timeout`` has not begun.
         depth: how deeply the JSON of a body may nest.
-        response_bytes: size of one encoded response.
+        response_bytes: size of one encoded response, and, but for short ones, of all responses to a batch together.
     """
 
     call_timeout: float = 30.0
@@ -161,21 +163,28 @@ class Dispatcher:
         if not 0 < len(items) <= self.limits.batch_size:
             raise InvalidRequest(data=f"a batch holds 1 to {self.limits.batch_size} requests" if items else None)
         turns = asyncio.Semaphore(self.limits.batch_concurrency)
-        contexts = (_of_item(context, position) for position in range(len(items)))
-        answers = await asyncio.gather(
-            *(self._dispatch_item(*item, turns) for item in zip(items, contexts, strict=True))
-        )
+        began, room = time.monotonic(), self.limits.response_bytes
+
+        async def answer(item: JsonValue, position: int) -> bytes | None:
+            nonlocal room
+            async with turns:
+                response = await self._respond(item, _of_item(context, position, time.monotonic() - began))
+            if response is None:
+                return None
+            raw = self._write(response, room)
+            room = max(0, room - len(raw))
+            return raw
+
+        answers = await asyncio.gather(*map(answer, items, range(len(items))))
         responses = [answer for answer in answers if answer is not None]
         return write_batch(responses) if responses or self._legacy else None
 
-    async def _dispatch_item(self, item: JsonValue, context: CallContext, turns: asyncio.Semaphore) -> bytes | None:
+    async def _respond(self, item: JsonValue, context: CallContext) -> JsonRpcResponse | None:
         try:
             request = read_request(item, legacy=self._legacy)
         except InvalidRequest as error:
-            return self._write(JsonRpcResponse(None, error=error))
-        async with turns:
-            response = await self.handle(request, context)
-        return None if response is None else self._write(response)
+            return JsonRpcResponse(None, error=error)
+        return await self.handle(request, context)
 
     async def _run(self, request: JsonRpcRequest, context: CallContext) -> object:
         seconds = self.limits.call_timeout
@@ -237,11 +246,13 @@ class Dispatcher:
         self._observe(error)
         return JsonRpcResponse(request.id, error=InternalError())
 
-    def _write(self, response: JsonRpcResponse) -> bytes:
+    def _write(self, response: JsonRpcResponse, room: int | None = None) -> bytes:
+        """Encode a response; ``room``: what earlier ones of its batch leave of ``response_bytes``."""
+        limit = self.limits.response_bytes if room is None else max(room, ALWAYS_WRITTEN)
         try:
             raw = write_response(response, legacy=self._legacy)
-            if len(raw) > self.limits.response_bytes:
-                raise ValueError(f"it has {len(raw)} bytes; the limit is {self.limits.response_bytes}")
+            if len(raw) > limit:
+                raise ValueError(f"it has {len(raw)} bytes; {limit} are left of {self.limits.response_bytes}")
         except ValueError as error:
             _logger.error("the answer to request %.200r cannot be sent: %s", response.id, error)
             self._observe(error)
@@ -266,11 +277,19 @@ def _with_idempotency_key(context: CallContext) -> CallContext:
     return replace(context, idempotency_key=key)
 
 
-def _of_item(context: CallContext, position: int) -> CallContext:
-    """Return the context of one request of a batch: the batch's key stands for all of its requests, not for one."""
-    if context.idempotency_key is None:
+def _of_item(context: CallContext, position: int, waited: float) -> CallContext:
+    """Return the context of one request of a batch: the batch's key stands for all of its requests, not for one.
+
+    So does the time that the caller waits: what the requests before this one took, ``waited``, is gone.
+    """
+    key, timeout = context.idempotency_key, context.timeout
+    if key is None and timeout is None:
         return context
-    return replace(context, idempotency_key=f"{context.idempotency_key}/{position}")
+    return replace(
+        context,
+        idempotency_key=None if key is None else f"{key}/{position}",
+        timeout=None if timeout is None else timeout - waited,
+    )
 
 
 def _is_cancelled() -> bool:

@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable
+from dataclasses import replace
 from functools import lru_cache
 from http import HTTPStatus
 from typing import cast
@@ -107,6 +108,7 @@ class EndpointDelegate(HTTPMessageDelegate):
         self._request = request
         self._connection = cast(HTTP1Connection, request.connection)
         self._caller = BodySender(endpoint.authentication, self._make_checked)
+        self._began = time.monotonic()
         self._context = CallContext(
             WIRE,
             request.headers,
@@ -179,14 +181,24 @@ class EndpointDelegate(HTTPMessageDelegate):
 
     async def _answer(self) -> None:
         body = self._request.body = b"".join(self._chunks)
-        self._caller.body_came(body)
         try:
-            self._write(await self._endpoint.dispatcher.dispatch(body, self._context))
+            self._caller.body_came(body)
+            self._write(await self._endpoint.dispatcher.dispatch(body, self._context_now()))
+        except Exception:
+            _logger.exception("a call failed in a way that has no answer")
+            self._connection.close()
         finally:
             if self._call is not None:
                 self._endpoint.in_flight.end_call(self._call)
             if self._handlers_answer is not None and not self._handlers_answer.done():
-                self._handlers_answer.set_exception(HTTPError(HTTPStatus.SERVICE_UNAVAILABLE))
+                # Not 503: it was begun, and nobody knows how far it came.
+                self._handlers_answer.set_exception(HTTPError(HTTPStatus.INTERNAL_SERVER_ERROR))
+
+    def _context_now(self) -> CallContext:
+        """Return where the call comes from; its caller has waited already while he was looked at and his body came."""
+        if self._context.timeout is None:
+            return self._context
+        return replace(self._context, timeout=self._context.timeout - (time.monotonic() - self._began))
 
     def _make_checked(self) -> RpcHandler:
         return WireHandler(self._endpoint.dispatcher, self._context, self._request)

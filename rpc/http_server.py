@@ -18,6 +18,7 @@ from gemstone_events.rpc.http_application import RpcApplication
 _BACKLOG = 1024
 _RESERVED_DESCRIPTORS = 128
 _POLL_SECONDS = 0.01
+_CLOSE_SECONDS = 1.0
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -114,6 +115,15 @@ class _BoundedServer(HTTPServer):
     def on_close(self, server_conn: object) -> None:
         super().on_close(server_conn)
         self._application.in_flight.end(server_conn)
+
+    async def close_all_connections(self) -> None:
+        """Close all connections at once. Who is being authenticated still is not waited for for long."""
+        closing = [asyncio.ensure_future(connection.close()) for connection in list(self._connections)]
+        if closing:
+            _, late = await asyncio.wait(closing, timeout=_CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def drain(self, timeout: float) -> bool:
         """Close idle connections, and busy ones when they are done; tell whether all were done in time."""

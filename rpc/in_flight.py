@@ -2,6 +2,8 @@
 
 import asyncio
 
+_CANCEL_SECONDS = 1.0
+
 
 class InFlight:
     """Requests and calls in the middle of something.
@@ -42,8 +44,9 @@ class InFlight:
         self._calls.discard(call)
 
     async def abandon(self) -> None:
-        """Cancel the calls that still run, and wait for them to take notice."""
+        """Cancel the calls that still run, and wait for them to take notice, but not for long."""
         calls = list(self._calls)
         for call in calls:
             call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
+        if calls:
+            await asyncio.wait(calls, timeout=_CANCEL_SECONDS)

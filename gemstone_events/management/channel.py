@@ -21,6 +21,7 @@ from gemstone_events.rpc.call_errors import (
     OutcomeUnknownError,
     OverloadedError,
     RemoteServiceError,
+    RequestRefusedError,
     ServiceNotFoundError,
     ServiceUnreachableError,
 )
@@ -171,6 +172,8 @@ class Channel(ABC):
         return self._selector.get(good or left or self.urls)
 
     def _may_go_on(self, error: RemoteServiceError, call: MethodCall, url: str) -> bool:
+        if isinstance(error, RequestRefusedError):  # as others would refuse it
+            return False
         if isinstance(error, ServiceUnreachableError | OutcomeUnknownError):
             self._set_aside[url] = time.monotonic() + SET_ASIDE_SECONDS
         return isinstance(error, _NOT_CARRIED_OUT) or (call.idempotent and isinstance(error, _MAYBE_CARRIED_OUT))

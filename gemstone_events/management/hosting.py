@@ -99,18 +99,19 @@ class ComponentHost:
             urls: the host's, without credentials.
             port: that of the host's HTTP server.
         """
+        registering: list[Awaitable[None]] = []
         for descriptor, component in self._implementations.components.items():
             if isinstance(component, AbstractComponent):
                 component.urls = urls
             self._announced.append(descriptor)
             addresses = component.get_addresses(port)
-            await self._ask_registry(partial(self._registry.register, descriptor, addresses))
+            registering.append(self._ask_registry(partial(self._registry.register, descriptor, addresses)))
+        await asyncio.gather(*registering)
 
     async def withdraw(self) -> None:
         """Take back what was registered. Twice is harmless."""
         announced, self._announced = self._announced, []
-        for descriptor in reversed(announced):
-            await self._ask_registry(partial(self._registry.deregister, descriptor))
+        await asyncio.gather(*(self._ask_registry(partial(self._registry.deregister, each)) for each in announced))
 
     async def stop(self) -> None:
         """Shut the components down, the last one first; each one is, even if another raises. Twice is harmless."""

@@ -190,6 +190,9 @@ class ServiceManager:
         # On the loop where calls are made, to which a registry's own tasks and connections belong.
         deadline = time.monotonic() + _REGISTRY_SECONDS
         try:
-            await self.channels.home.run(lambda wires: question(), deadline)
+            async with asyncio.timeout(_REGISTRY_SECONDS):
+                await self.channels.home.run(lambda wires: question(), deadline)
         except ServiceUnreachableError as error:
             _logger.warning("the registry of components cannot be used: %s", error)
+        except TimeoutError:
+            _logger.warning("the registry of components cannot be used: no answer within %.0f s", _REGISTRY_SECONDS)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextvars import Context
 from dataclasses import replace
 
 from gemstone_events.management.addresses import ChannelInstances
@@ -57,7 +58,7 @@ class RemoteComponents:
         self, component: Component, preferred: str, call: MethodCall, deadline: float, wires: Wires
     ) -> JsonValue:
         if component.name not in self._channels or not self._open(component, preferred):
-            await self._look(component)
+            await self._look(component, deadline)
         failure: ServiceUnreachableError | None = None
         for is_last in (False, True):
             for channel in self._open(component, preferred):
@@ -68,7 +69,7 @@ class RemoteComponents:
                     return await channel.invoke(replace(call, timeout=max(left, 0.001)), wires)
                 except ServiceUnreachableError as error:  # it was not carried out: another channel may do it
                     failure = error
-            if is_last or not await self._has_moved(component):
+            if is_last or not await self._has_moved(component, deadline):
                 break
         raise failure or ServiceNotFoundError(
             f"no instance of the component {component.name!r} is known to the registry"
@@ -79,18 +80,24 @@ class RemoteComponents:
         channels = [channel for channel in self._channels.get(component.name, ()) if channel.urls]
         return sorted(channels, key=lambda channel: channel.name != preferred)
 
-    async def _has_moved(self, component: Component) -> bool:
+    async def _has_moved(self, component: Component, deadline: float) -> bool:
         """Ask the registry anew; tell whether it knows other addresses than before."""
         before = {url for channel in self._channels.get(component.name, ()) for url in channel.urls}
-        await self._look(component)
+        await self._look(component, deadline)
         return any(url not in before for channel in self._channels[component.name] for url in channel.urls)
 
-    async def _look(self, component: Component) -> None:
+    async def _look(self, component: Component, deadline: float) -> None:
         # Whoever looks for the same at the same time waits for the same answer.
         lookup = self._lookups.get(component.name)
         if lookup is None or lookup.done() or lookup.get_loop() is not asyncio.get_running_loop():
-            lookup = self._lookups[component.name] = asyncio.create_task(self._ask(component))
-        await asyncio.shield(lookup)
+            # In a context of its own: it serves others, too, whose calls have other deadlines.
+            lookup = asyncio.create_task(self._ask(component), context=Context())
+            lookup.add_done_callback(_look_at)
+            self._lookups[component.name] = lookup
+        _, unfinished = await asyncio.wait([lookup], timeout=deadline - time.monotonic())
+        if unfinished:
+            raise ServiceUnreachableError(f"the registry did not say in time where {component.name!r} is: not called")
+        lookup.result()
 
     async def _ask(self, component: Component) -> None:
         found = {each.channel: each for each in await self._registry.get_addresses(component)}
@@ -101,3 +108,9 @@ class RemoteComponents:
         for channel in channels:
             channel.set_address(found.get(channel.name, ChannelInstances(component.name, channel.name)))
             self._registry.watch(channel)
+
+
+def _look_at(lookup: asyncio.Task[None]) -> None:
+    """See a failure, for whoever asked may be gone."""
+    if not lookup.cancelled():
+        lookup.exception()

@@ -175,7 +175,7 @@ class BodySender:
         except TooManyFailedAttempts:
             raise
         except AccessDenied:  # a check may say "no" in this way too
-            self._authentication.fail(handler, purpose)
+            self._conclude(handler, purpose, None)
             raise
 
     def _conclude(self, handler: RpcHandler, purpose: str, user: object) -> None:

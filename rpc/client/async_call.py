@@ -43,6 +43,11 @@ class AsyncMethodCall(Generic[T]):
         task.add_done_callback(lambda done: _give_up(done, coroutine, future))
         return cls(future, deadline, task)
 
+    @property
+    def longest_wait(self) -> float:
+        """The seconds after which it is done for certain, if only its event loop still runs."""
+        return max(0.0, self._deadline - time.monotonic()) + _GRACE_SECONDS
+
     def finished(self) -> bool:
         """Tell whether it is done, well or not."""
         return self._future.done()
@@ -118,10 +123,9 @@ class AsyncMethodCall(Generic[T]):
             return
         if is_on_loop():
             raise RuntimeError("waiting here would block the event loop: await the call")
-        longest = max(0.0, self._deadline - time.monotonic()) + _GRACE_SECONDS
-        done, _ = concurrent.futures.wait([self._future], longest if timeout is None else timeout)
+        done, _ = concurrent.futures.wait([self._future], self.longest_wait if timeout is None else timeout)
         if not done and timeout is None:
-            raise OutcomeUnknownError("the event loop that made the call does not run any more")
+            raise loop_gone()
 
     def _failure(self) -> BaseException | None:
         self._look()
@@ -174,6 +178,11 @@ def _give_up(
     if task.cancelled() and not future.done():
         coroutine.close()  # it may never have started
         future.set_exception(_given_up())
+
+
+def loop_gone() -> OutcomeUnknownError:
+    """Return what to raise where a call is not done after its longest time."""
+    return OutcomeUnknownError("the event loop that made the call does not run any more")
 
 
 def _given_up() -> OutcomeUnknownError:

@@ -21,6 +21,7 @@ from gemstone_events.rpc.call_errors import (
     OutcomeUnknownError,
     OverloadedError,
     RemoteServiceError,
+    RequestRefusedError,
     ServiceException,
     ServiceUnreachableError,
 )
@@ -228,6 +229,8 @@ class Caller:
 
     def _pause(self, error: RemoteServiceError, attempts: int, outgoing: Outgoing) -> float | None:
         """Return the seconds to wait before the next attempt, or None where there shall be none."""
+        if isinstance(error, RequestRefusedError):  # and would be again
+            return None
         may_repeat = isinstance(error, _NOT_CARRIED_OUT) or (
             outgoing.is_repeatable and isinstance(error, _MAYBE_CARRIED_OUT)
         )

@@ -4,12 +4,15 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
-from gemstone_events.rpc.client.async_call import AsyncMethodCall, is_on_loop
+from gemstone_events.rpc.client.async_call import AsyncMethodCall, is_on_loop, loop_gone
 
 T = TypeVar("T")
+
+# All calls are done: what they tell is on its way from their event loop.
+_GRACE_SECONDS = 5.0
 
 
 class CompletedCalls(Generic[T]):
@@ -28,7 +31,10 @@ class CompletedCalls(Generic[T]):
         for call in self._calls:
             call.add_done_callback(done.put)
         for _ in self._calls:
-            yield done.get()
+            try:
+                yield done.get(timeout=self._longest_wait())
+            except Empty:
+                raise loop_gone() from None
 
     async def __aiter__(self) -> AsyncIterator[AsyncMethodCall[T]]:
         done: asyncio.Queue[AsyncMethodCall[T]] = asyncio.Queue()
@@ -41,7 +47,15 @@ class CompletedCalls(Generic[T]):
         for call in self._calls:
             call.add_done_callback(put)
         for _ in self._calls:
-            yield await done.get()
+            try:
+                async with asyncio.timeout(self._longest_wait()):
+                    call = await done.get()
+            except TimeoutError:
+                raise loop_gone() from None
+            yield call
+
+    def _longest_wait(self) -> float:
+        return max((call.longest_wait for call in self._calls if not call.finished()), default=_GRACE_SECONDS)
 
 
 def as_completed(*calls: AsyncMethodCall[T]) -> CompletedCalls[T]:
@@ -54,6 +68,7 @@ def as_completed(*calls: AsyncMethodCall[T]) -> CompletedCalls[T]:
 
     Raises:
         TypeError: something else is among them.
+        OutcomeUnknownError: while it is gone through: the event loop that made a call does not run any more.
     """
     return CompletedCalls(calls)
 

@@ -70,7 +70,9 @@ class Home:
     def wire_for(self, url: str) -> ClientWire | None:
         """Return the wire by which a URL is called at present, if there is a home."""
         place = self._place
-        return None if place is None else place.pool.wire_for(url)
+        with suppress(ServiceUnreachableError):  # lent, and closed by who lent it
+            return None if place is None else place.pool.wire_for(url)
+        return None
 
     def close(self) -> None:
         """Close the connections; calls under way fail. On an event loop this only begins it. Twice is harmless."""

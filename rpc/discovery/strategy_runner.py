@@ -132,7 +132,10 @@ class StrategyRunner:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(outcome.set_result, (result, failure))
 
-        threading.Thread(target=work, name=f"discovery-{type(self._strategy).__name__}", daemon=True).start()
+        try:
+            threading.Thread(target=work, name=f"discovery-{type(self._strategy).__name__}", daemon=True).start()
+        except RuntimeError as error:  # the system has no means for another thread
+            outcome.set_result((None, error))
         result, failure = await asyncio.shield(outcome)  # given up, it still has its turn until it ends
         if failure is not None:
             raise failure

@@ -9,6 +9,7 @@ from gemstone_events.rpc.call_errors import (
     InvalidAnswerError,
     OutcomeUnknownError,
     RemoteServiceError,
+    RequestRefusedError,
     ServiceNotFoundError,
     ServiceUnreachableError,
 )
@@ -16,7 +17,8 @@ from gemstone_events.schemes import mask
 
 _MOVED = frozenset({301, 302, 307, 308})
 # Given before a body is looked at, by our servers and by proxies: nothing was carried out.
-_REFUSED = frozenset({405, 411, 413, 414, 415, 421, 429, 431, 503})
+_REFUSED = frozenset({405, 411, 413, 414, 415, 431})
+_NOT_NOW = frozenset({421, 429, 503})
 _LOST_BEHIND_A_PROXY = frozenset({408, 500, 502, 504})
 _MAX_REASON = 300
 
@@ -55,6 +57,8 @@ def _error(answer: HttpAnswer, address: str) -> RemoteServiceError:
     if answer.status in _MOVED:
         return ServiceUnreachableError(f"{what}: it moved to {mask(answer.headers.get('Location', 'nowhere'))[:300]}")
     if answer.status in _REFUSED:
+        return RequestRefusedError(what)
+    if answer.status in _NOT_NOW:
         return ServiceUnreachableError(what)
     if answer.status in _LOST_BEHIND_A_PROXY:
         return OutcomeUnknownError(what)

@@ -68,6 +68,7 @@ class HttpClientWire:
             ServiceNotFoundError: nothing is served at that path (404). It was not carried out.
             ServiceUnreachableError: no connection, no secure one, or the server refused before it looked at the body.
                 It was not carried out.
+            RequestRefusedError: the server takes no such body, for one because it is too long. It was not carried out.
             AccessDeniedError: HTTP 401 or 403. It was not carried out.
             CallTimeoutError: no answer came in time. It may have been carried out.
             InvalidAnswerError: what came is too long, or no answer of JSON-RPC. It may have been carried out.

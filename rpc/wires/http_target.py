@@ -36,6 +36,7 @@ def read_target(url: str) -> HttpTarget:
     try:
         parts = URL(url)
         is_fit = parts.scheme in ("http", "https") and bool(parts.host) and parts.port != 0 and not parts.raw_fragment
+        (parts.host or "").encode("idna")  # whoever looks the host up does the same
     except ValueError:
         is_fit = False
     if not is_fit:

@@ -9,7 +9,7 @@ from collections import deque
 from typing import NamedTuple
 
 from gemstone_events.rpc.call_context import CallContext
-from gemstone_events.rpc.call_errors import ServiceUnreachableError
+from gemstone_events.rpc.call_errors import RequestRefusedError, ServiceUnreachableError
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import Answer, ServerSettings, WireStatus, service_url
 from gemstone_events.rpc.wires.memory_call import MemoryCall, RefusedError
@@ -164,7 +164,7 @@ class MemoryServerWire:
         if self._is_stopping:
             call.fail(RefusedError())
         elif len(call.body) > limit:
-            call.fail(ServiceUnreachableError(f"the body has {len(call.body)} bytes, and {self.address} takes {limit}"))
+            call.fail(RequestRefusedError(f"the body has {len(call.body)} bytes, and {self.address} takes {limit}"))
         elif len(self._calls) < self._settings.concurrency:
             self._begin(call)
         else:

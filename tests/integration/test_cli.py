@@ -88,7 +88,10 @@ def test_options_go_before_the_environment_and_the_environment_before_the_file(g
     gemstone.write("gemstone.toml", 'endpoint = "/file"\nevent_store = "memory:file"\ndata_dir = "file"\n')
     environment = {"GEMSTONE_ENDPOINT": "/environment", "GEMSTONE_SHOP_EVENT_STORE": "sqlite:///environment.db"}
     shop = gemstone.start("run", "shop", "--endpoint", "/option", environment=environment)
-    shop.wait_for(r"http://127.0.0.1:\d+/option; events: sqlite:///file/bus.db; store: sqlite:///environment.db")
+    shop.wait_for(
+        r"http://127.0.0.1:\d+/option; calls: sqlite:///file/bus.db#shop; events: sqlite:///file/bus.db; "
+        r"store: sqlite:///environment.db"
+    )
 
 
 def test_several_services_share_a_process_and_an_assignment_is_for_one(gemstone: Gemstone) -> None:

@@ -127,6 +127,13 @@ async def test_a_data_folder_that_cannot_be_is_refused_at_start_up(tmp_path):
             pass
 
 
+async def until_ready(service: MicroService, ready: bool, seconds: float) -> None:
+    """Wait until ``GET /health/ready`` would say so."""
+    async with asyncio.timeout(seconds):
+        while (await service._readiness()).ok is not ready:
+            await asyncio.sleep(0.02)
+
+
 async def test_services_work_over_rabbitmq_through_a_restart_of_the_broker(rabbitmq_node, namespace):
     settings = {"event_transports": [rabbitmq_node.url], "event_store": "memory:", "namespace": namespace}
     sink = Sink(**settings)
@@ -135,10 +142,10 @@ async def test_services_work_over_rabbitmq_through_a_restart_of_the_broker(rabbi
         await until(lambda: sink.got == [1], 20)
         await asyncio.to_thread(rabbitmq_node.stop)
         await sink.emit_event("a", 2)
-        await until(lambda: not sink._readiness().ok, 20)
+        await until_ready(sink, False, 20)
         await asyncio.to_thread(rabbitmq_node.start)
         await until(lambda: sorted(sink.got) == [1, 2], 60)
-        await until(lambda: sink._readiness().ok, 60)
+        await until_ready(sink, True, 60)
 
 
 async def test_wrong_credentials_are_refused_at_start_up_without_showing_them(rabbitmq_url, tmp_path):
