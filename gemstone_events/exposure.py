@@ -63,6 +63,7 @@ class Exposure:
         authenticate: asked who calls a private method, with the request's handler.
         store: returns the service's store, which keeps answers for repeated calls; None while it does not run.
         urls: returns the service's URLs, for its description.
+        by_token: ``authenticate`` looks at nothing but the token that ``validation_strategies`` find.
 
     Raises:
         ServiceConfigurationError: a method is declared wrongly, or two have one name.
@@ -79,6 +80,8 @@ class Exposure:
         authenticate: Callable[[RpcHandler], object],
         store: Callable[[], EventStore | None],
         urls: Callable[[], Sequence[str]] = tuple,
+        *,
+        by_token: bool = False,
     ) -> None:
         self._settings = settings
         self._plugins = plugins
@@ -88,6 +91,7 @@ class Exposure:
             strategies=settings.validation_strategies,
             attempts=FailedAttempts(settings.failed_attempts, settings.failed_attempts_window),
             required=settings.require_authentication,
+            by_token=by_token,
         )
         self._statistics = Statistics()
         methods = [

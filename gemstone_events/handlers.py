@@ -272,10 +272,13 @@ def _functions(owner: object) -> Iterator[tuple[str, object]]:
 
 
 def _refuse_generator(owner: object, attribute: str, function: object) -> None:
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+    name = f"{type(owner).__name__}.{attribute}"
+    if inspect.isgeneratorfunction(function) or getattr(function, "__tornado_coroutine__", False):
         raise ServiceConfigurationError(
-            f"{type(owner).__name__}.{attribute} is a generator, whose body would never run: return instead of yield"
+            f"{name} is a generator, whose body would never run: write async def, and await instead of yield"
         )
+    if inspect.isasyncgenfunction(function):
+        raise ServiceConfigurationError(f"{name} is a generator, whose body would never run: return instead of yield")
 
 
 def _takes_event(function: BoundFunction, name: str) -> bool:

@@ -476,6 +476,7 @@ class MicroService(Settings, Container):
             self.authenticate_request,
             lambda: self._messaging.store if self._messaging else None,
             lambda: self.urls,
+            by_token=type(self).authenticate_request is MicroService.authenticate_request,
         )
 
     def _describe_events(self, emitted: Sequence[str], servers: Sequence[str]) -> dict[str, JsonValue]:

@@ -13,6 +13,7 @@ from gemstone_events.container import Container
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.logs import level_number
 from gemstone_events.management.component import Component
+from gemstone_events.management.implementations import check_components
 from gemstone_events.management.registry import ComponentRegistry
 from gemstone_events.names import check_name
 from gemstone_events.plugins import BasePlugin
@@ -26,6 +27,7 @@ from gemstone_events.store.port import EventStore
 from gemstone_events.transport import Transport
 
 _LISTS = ("discovery_allow", "event_transports", "rpc_transports", "service_registry_urls")
+_TRANSPORT = ("open", "publish", "subscribe", "close", "status")
 _SECONDS = (
     "call_timeout",
     "failed_attempts_window",
@@ -228,6 +230,9 @@ class Settings:
             _check_periodic_task(entry)
         if not self.endpoint.startswith("/"):
             raise ServiceConfigurationError(f"endpoint {self.endpoint!r} must begin with '/'")
+        check_components(self.components)
+        for transport in self.event_transports or ():
+            _check_transport(transport)
         addresses = [transport for transport in self.event_transports or () if isinstance(transport, str)]
         if len(set(addresses)) < len(addresses):
             raise ServiceConfigurationError(
@@ -245,6 +250,15 @@ class Settings:
             number = getattr(self, name)
             if not isinstance(number, int) or number < 1:
                 raise ServiceConfigurationError(f"{name} must be at least 1, not {number!r}")
+
+
+def _check_transport(transport: object) -> None:
+    missing = [name for name in _TRANSPORT if inspect.getattr_static(transport, name, None) is None]
+    if missing and not isinstance(transport, str):
+        raise ServiceConfigurationError(
+            f"event_transports holds {type(transport).__name__}, which is no transport (it has no {', '.join(missing)}): "
+            'write its URL instead, such as "amqp://user:password@host/vhost" or "sqlite:///folder/bus.db"'
+        )
 
 
 def _check_periodic_task(entry: object) -> None:

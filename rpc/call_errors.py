@@ -127,7 +127,10 @@ class ServiceNotFoundError(ServiceUnreachableError):
 
 
 class RequestRefusedError(ServiceUnreachableError):
-    """The service is there, and takes no such request: it is too long. It was not carried out, and never will be."""
+    """The service is there, and takes no such request: it is too long, or a batch of too many.
+
+    It was not carried out, and never will be: calling again is in vain.
+    """
 
 
 class OutcomeUnknownError(ServiceCommunicationException):

@@ -48,6 +48,9 @@ MAX_SHOWN = 200
 ALWAYS_WRITTEN = 1024
 """How long a response of a batch may be, however long those before it were."""
 
+# As JSON's encoder calls what a method forgot to await.
+_AWAITABLE = ("type AsyncMethodCall ", "type coroutine ", "type Task ", "type Future ")
+
 _logger = logging.getLogger("gemstone_events.rpc")
 
 
@@ -136,7 +139,7 @@ class Dispatcher:
             return self._write(JsonRpcResponse(None, error=error))
         response = await self.handle(request, context)
         if response is not None:
-            return self._write(response)
+            return self._write(response, request.method)
         return LEGACY_NOTIFICATION_ANSWER if self._legacy else None
 
     async def handle(self, request: JsonRpcRequest, context: CallContext) -> JsonRpcResponse | None:
@@ -171,7 +174,7 @@ class Dispatcher:
                 response = await self._respond(item, _of_item(context, position, time.monotonic() - began))
             if response is None:
                 return None
-            raw = self._write(response, room)
+            raw = self._write(response, _method_of(item), room)
             room = max(0, room - len(raw))
             return raw
 
@@ -246,15 +249,16 @@ class Dispatcher:
         self._observe(error)
         return JsonRpcResponse(request.id, error=InternalError())
 
-    def _write(self, response: JsonRpcResponse, room: int | None = None) -> bytes:
-        """Encode a response; ``room``: what earlier ones of its batch leave of ``response_bytes``."""
+    def _write(self, response: JsonRpcResponse, method: object = None, room: int | None = None) -> bytes:
+        """Encode a response to a call of ``method``; ``room``: what earlier ones of its batch leave of ``response_bytes``."""
         limit = self.limits.response_bytes if room is None else max(room, ALWAYS_WRITTEN)
         try:
             raw = write_response(response, legacy=self._legacy)
             if len(raw) > limit:
                 raise ValueError(f"it has {len(raw)} bytes; {limit} are left of {self.limits.response_bytes}")
         except ValueError as error:
-            _logger.error("the answer to request %.200r cannot be sent: %s", response.id, error)
+            mend = "; await it" if any(kind in str(error) for kind in _AWAITABLE) else ""
+            _logger.error("the result of %.200r (%.200r) cannot be sent: %s%s", method, response.id, error, mend)
             self._observe(error)
             return write_response(JsonRpcResponse(response.id, error=InternalError()), legacy=self._legacy)
         return raw
@@ -290,6 +294,10 @@ def _of_item(context: CallContext, position: int, waited: float) -> CallContext:
         idempotency_key=None if key is None else f"{key}/{position}",
         timeout=None if timeout is None else timeout - waited,
     )
+
+
+def _method_of(item: JsonValue) -> JsonValue:
+    return item.get("method") if isinstance(item, dict) else None
 
 
 def _is_cancelled() -> bool:

@@ -11,7 +11,7 @@ from marshmallow import Schema, ValidationError
 from gemstone_events.errors import GemstoneError, ServiceConfigurationError
 from gemstone_events.rpc.errors import InvalidParams, RpcError
 from gemstone_events.rpc.protocol import Params
-from gemstone_events.rpc.typed_parameters import TypedFunction, typed_function
+from gemstone_events.rpc.typed_parameters import TypedFunction, typed_function, why_unbound
 
 MAX_METHOD_NAME_BYTES = 200
 RESERVED_PREFIX = "rpc."
@@ -195,7 +195,7 @@ def _bind_by_signature(signature: inspect.Signature, params: Params) -> Argument
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise InvalidParams(data=str(error)) from None
+        raise InvalidParams(data=why_unbound(signature, params, error)) from None
     return args, kwargs
 
 

@@ -202,7 +202,7 @@ class Record(fields.Nested):
         if nested_obj is None:
             return None
         if not isinstance(nested_obj, self.kind):
-            raise ValidationError(f"Not a {self.kind.__name__}.")
+            raise ValidationError(f"Not of the type {self.kind.__name__}.")
         return self.schema.dump(nested_obj)
 
 

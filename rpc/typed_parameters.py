@@ -25,8 +25,9 @@ from gemstone_events.rpc.type_hints import UnresolvedHint, is_anything, is_rich,
 from gemstone_events.rpc.typed_fields import TypeHintError, field_for, schema_for
 from gemstone_events.strict_json import JsonValue
 
-__all__ = ["ResultError", "TypeHintError", "TypedFunction", "field_for", "schema_for", "typed_function"]
+__all__ = ["ResultError", "TypeHintError", "TypedFunction", "field_for", "schema_for", "typed_function", "why_unbound"]
 
+_SHOWN = 200
 _Convert: TypeAlias = Callable[[AnyField, object], object]
 
 
@@ -64,7 +65,7 @@ class TypedFunction:
                 self.signature.bind(*params) if by_position else self.signature.bind(**cast(dict[str, object], params))
             )
         except TypeError as error:
-            raise InvalidParams(data=str(error)) from None
+            raise InvalidParams(data=why_unbound(self.signature, params, error)) from None
         problems = self._convert(bound, lambda field, value: field.deserialize(value))
         if problems:
             raise InvalidParams(data=problems)
@@ -148,6 +149,22 @@ class TypedFunction:
             except ValidationError as error:
                 problems[name] = cast(JsonValue, error.messages)
         return problems
+
+
+def why_unbound(signature: Signature, params: Params, error: TypeError) -> str:
+    """Return why parameters do not fit a signature.
+
+    What Python says in ``error`` names one that is missing before one that is unknown: a misspelt name is both, and is
+    named here as well.
+    """
+    reason = str(error)
+    known = signature.parameters
+    if isinstance(params, list | tuple) or any(p.kind is Parameter.VAR_KEYWORD for p in known.values()):
+        return reason
+    unknown = next((name for name in params if name not in known), None)
+    if unknown is None or repr(unknown) in reason:
+        return reason
+    return f"{reason}; got an unexpected keyword argument {str(unknown)[:_SHOWN]!r}"
 
 
 def typed_function(

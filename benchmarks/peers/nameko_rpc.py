@@ -15,10 +15,9 @@ import json
 import statistics
 import time
 
-from nameko import config
 from nameko.containers import ServiceContainer
 from nameko.rpc import rpc
-from nameko.standalone.rpc import ClusterRpcClient
+from nameko.standalone.rpc import ClusterRpcProxy
 
 IN_FLIGHT = 64
 TEXT = "x" * 250
@@ -35,17 +34,17 @@ class Benchmark:
         return text
 
 
-def serve() -> None:
+def serve(config: dict[str, object]) -> None:
     """Serve until killed."""
-    container = ServiceContainer(Benchmark)
+    container = ServiceContainer(Benchmark, config=config)
     container.start()
     print("ready", flush=True)
     container.wait()
 
 
-def call(calls: int, many: int) -> dict[str, float]:
+def call(config: dict[str, object], calls: int, many: int) -> dict[str, float]:
     """Return the median latency of sequential calls in seconds, and the calls per second with 64 in flight."""
-    with ClusterRpcClient() as client:
+    with ClusterRpcProxy(config) as client:
         echo = client.nameko_benchmark.echo
         for _ in range(100):
             echo(TEXT)
@@ -75,11 +74,11 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=2000)
     parser.add_argument("--many", type=int, default=6000)
     options = parser.parse_args()
-    config.setup({"AMQP_URI": options.url, "max_workers": IN_FLIGHT})
+    config = {"AMQP_URI": options.url, "max_workers": IN_FLIGHT}
     if options.serve:
-        serve()
+        serve(config)
     else:
-        print(json.dumps(call(options.calls, options.many)))
+        print(json.dumps(call(config, options.calls, options.many)))
 
 
 if __name__ == "__main__":

@@ -2,35 +2,25 @@
 
 import asyncio
 import os
+import shlex
 import sys
-import time
 from collections.abc import Awaitable, Mapping, Sequence
-from contextlib import suppress
+from difflib import get_close_matches
 from typing import TypeAlias
 
 import rich_click as click
 
 from gemstone_events import strict_json
-from gemstone_events.call_scope import CallScope, call_scope
 from gemstone_events.cli.arguments import is_pair, read_pairs, read_value
 from gemstone_events.cli.command import Command, Failure
-from gemstone_events.cli.connections import CLIENT, settings_of
-from gemstone_events.cli.directory import Directory, choose_directory, directory_options
+from gemstone_events.cli.directory import choose_directory, directory_options, refuse_address
 from gemstone_events.cli.output import pretty, print_json
+from gemstone_events.cli.remote import UnknownMethodError, call_name, call_url
 from gemstone_events.logs import printable_lines
-from gemstone_events.names import check_name
-from gemstone_events.rpc.call_errors import (
-    CalledServiceError,
-    OutcomeUnknownError,
-    ServiceNotFoundError,
-    ServiceUnreachableError,
-)
-from gemstone_events.rpc.client.caller import Caller
+from gemstone_events.rpc.call_errors import CalledServiceError, OutcomeUnknownError
 from gemstone_events.rpc.client.requests import MethodCall, Notification, Request, check_headers
 from gemstone_events.rpc.errors import RpcError
 from gemstone_events.rpc.protocol import Params
-from gemstone_events.rpc.wire import ClientSettings
-from gemstone_events.rpc.wire_pool import WirePool
 from gemstone_events.schemes import mask
 from gemstone_events.strict_json import JsonValue
 
@@ -99,11 +89,14 @@ def call(
             raise click.UsageError(
                 f"{mask(target)!r} is called as it is: give a service's name with --broker or --registry"
             )
-        work = _call_url(target, namespace, request, sent, timeout)
+        work = call_url(target, namespace, request, sent, timeout)
     else:
+        refuse_address(target)
         directory = choose_directory(broker, registry, token_file, allow, namespace, os.environ)
-        work = _call_name(directory, target, request, sent, timeout)
-    return show(asyncio.run(_outcome(work)), notify=notify, as_json=as_json)
+        work = call_name(directory, target, request, sent, timeout)
+    where = {"--broker": broker, "--registry": registry, "--token-file": token_file, "--namespace": namespace}
+    outcome = asyncio.run(outcome_of(work))
+    return show(outcome, notify=notify, as_json=as_json, advice=_advice(outcome, target, method, where))
 
 
 @click.command("call_raw", cls=Command)
@@ -134,77 +127,45 @@ def call_raw(
     """
     request = _request(method, parameters, notify)
     sent = dict(read_header(text) for text in headers)
-    outcome = asyncio.run(_outcome(_call_url(url, None, request, sent, timeout, is_timed=True)))
-    return show(outcome, notify=notify, as_json=as_json)
+    refuse_address(url, is_name_allowed=False)
+    outcome = asyncio.run(outcome_of(call_url(url, None, request, sent, timeout, is_timed=True)))
+    return show(outcome, notify=notify, as_json=as_json, advice=_advice(outcome, url, method, {}))
 
 
-async def _call_name(
-    directory: Directory, name: str, request: Request, headers: Mapping[str, str], timeout: float
-) -> JsonValue:
-    async with directory:
-        with call_scope(CallScope(time.monotonic() + timeout)):
-            urls = await directory.locate(name)
-            try:
-                return await _call_first(directory.wires, urls, request, headers, timeout)
-            except ServiceNotFoundError as error:
-                raise await directory.missing(name, error) from error
+async def outcome_of(work: Awaitable[JsonValue]) -> Outcome:
+    """Return a call's result, or the error that the service answered with.
 
-
-async def _call_url(
-    url: str,
-    namespace: str | None,
-    request: Request,
-    headers: Mapping[str, str],
-    timeout: float,
-    *,
-    is_timed: bool = False,
-) -> JsonValue:
-    namespace = check_name("namespace", namespace or settings_of().namespace)
-    wires = WirePool(ClientSettings(namespace=namespace, client=CLIENT))
-    try:
-        wires.wire_for(url)  # loads libraries, which is not the call's time
-        started = time.perf_counter()
-        try:
-            return await _call_one(wires, url, request, headers, timeout)
-        finally:
-            if is_timed:
-                print(f"the call took {time.perf_counter() - started:.5f} seconds", file=sys.stderr)
-    finally:
-        await wires.close()
-
-
-async def _call_first(
-    wires: WirePool, urls: Sequence[str], request: Request, headers: Mapping[str, str], timeout: float
-) -> JsonValue:
-    """Call the first address that can be reached."""
-    for url in urls[:-1]:
-        with suppress(ServiceUnreachableError):
-            return await _call_one(wires, url, request, headers, timeout)
-    return await _call_one(wires, urls[-1], request, headers, timeout)
-
-
-async def _call_one(
-    wires: WirePool, url: str, request: Request, headers: Mapping[str, str], timeout: float
-) -> JsonValue:
-    caller = Caller(url, timeout=timeout, headers=headers)
-    outgoing = caller.prepare(request)
-    if isinstance(request, Notification):
-        await caller.notify(wires, outgoing)
-        return None
-    return (await caller.call(wires, outgoing)).result
-
-
-async def _outcome(work: Awaitable[JsonValue]) -> Outcome:
+    Raises:
+        Failure: it may have been carried out, and nothing came back.
+    """
     try:
         return await work
     except CalledServiceError as error:
         return error
     except OutcomeUnknownError as error:
-        raise Failure(f"{error}; it may have been carried out") from error
+        told = str(error)
+        raise Failure(told if "carry it out" in told else f"{told}; it may have been carried out") from error
 
 
-def show(outcome: Outcome, *, notify: bool, as_json: bool) -> int:
+def _advice(outcome: Outcome, target: str, method: str, where: Mapping[str, str | None]) -> str:
+    """Return what to say of a method that is not there: which service, what may be meant, and who tells."""
+    if not isinstance(outcome, UnknownMethodError):
+        return ""
+    options = [f"{option}={mask(value)}" for option, value in where.items() if value is not None]
+    listing = shlex.join(["gemstone", "describe", mask(target), *options])
+    close = " or ".join(get_close_matches(method, outcome.known))
+    meant = f": did you mean {close}?" if close else ";"
+    return f": {mask(target)} has no method {method!r}{meant} '{listing}' lists its methods"
+
+
+def show(outcome: Outcome, *, notify: bool, as_json: bool, advice: str = "") -> int:
     """Print what came of a call, and return the exit status.
+
+    Args:
+        outcome: the result, or the service's error.
+        notify: nothing is answered.
+        as_json: print for programs.
+        advice: what people are told after the error's code.
 
     Raises:
         Failure: the service answered with an error, and it is to be shown to people.
@@ -212,7 +173,7 @@ def show(outcome: Outcome, *, notify: bool, as_json: bool) -> int:
     if isinstance(outcome, CalledServiceError):
         if not as_json:
             data = "" if outcome.data is None else f"\n{pretty(outcome.data)}"
-            raise Failure(printable_lines(f"{outcome.message} (code {outcome.code}){data}")) from outcome
+            raise Failure(printable_lines(f"{outcome.message} (code {outcome.code}){advice}{data}")) from outcome
         error = RpcError(outcome.message, code=outcome.code, data=outcome.data)
         print(strict_json.dumps({"error": error.to_dict()}).decode(), file=sys.stderr)
         return 1
@@ -259,5 +220,5 @@ def read_header(text: str) -> tuple[str, str]:
     except ValueError:
         colon = ""
     if not colon:
-        raise click.UsageError("--header takes KEY:VALUE, for example --header 'Authorization: Bearer ...'")
+        raise click.UsageError("--header takes KEY:VALUE, for example --header 'X-Api-Token: ...'")
     return key, sent

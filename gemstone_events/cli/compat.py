@@ -1,12 +1,13 @@
 """``gemstone compat``: what a new version of a service breaks for others."""
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import rich_click as click
 from rich.text import Text
 
 from gemstone_events.cli.command import Command, Failure
-from gemstone_events.cli.descriptions import Kind, Source, kind_of_file, read_headers, source_options
+from gemstone_events.cli.descriptions import Kind, Source, SourceOptions, kind_of_file, source_options
 from gemstone_events.cli.output import console, print_json
 from gemstone_events.logs import printable
 from gemstone_events.rpc.description.asyncapi_changes import asyncapi_changes
@@ -26,13 +27,11 @@ def compat(
     new: str,
     asyncapi: bool,
     as_json: bool,
-    headers: Sequence[str],
-    timeout: float,
-    namespace: str | None,
+    **options: Unpack[SourceOptions],
 ) -> int:
     """Tell what breaks for callers, or for those at the other end of events, between two versions of a service.
 
-    OLD and NEW are each a file (.json), MODULE:SERVICE, or the URL of a service that runs. The exit status is 1 if
+    OLD and NEW are each a file (.json), MODULE:SERVICE, or the URL or name of a service that runs. The exit status is 1 if
     anything breaks; what is only risky is told too. Compare what was published with what is about to be.
 
     \b
@@ -41,8 +40,7 @@ def compat(
       gemstone compat http://127.0.0.1:8001/api shop.billing:Billing
       gemstone compat old/asyncapi.json new/asyncapi.json --json
     """
-    sent = read_headers(headers)
-    sources = [Source(target, sent, timeout, namespace) for target in (old, new)]
+    sources = [Source.of(target, **options) for target in (old, new)]
     kind = _kind(sources, asyncapi)
     before, after = (source.load(kind) for source in sources)
     try:

@@ -1,11 +1,12 @@
 """Descriptions of services, from wherever: a module with the service, a service that runs, or a file."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, Self, TypeAlias, TypedDict, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 import rich_click as click
@@ -13,22 +14,31 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 
 from gemstone_events import strict_json
 from gemstone_events.cli.command import Failure
-from gemstone_events.cli.connections import CLIENT, settings_of
-from gemstone_events.cli.loading import load_service
+from gemstone_events.cli.directory import (
+    Directory,
+    NameNotFoundError,
+    choose_directory,
+    directory_options,
+    refuse_address,
+)
+from gemstone_events.cli.loading import NoServiceError, file_of, load_service
 from gemstone_events.cli.output import pretty
+from gemstone_events.cli.remote import call_name, call_url
 from gemstone_events.cli.run import configure
+from gemstone_events.errors import GemstoneError
 from gemstone_events.logs import printable_lines
-from gemstone_events.names import check_name
-from gemstone_events.rpc.call_errors import AccessDeniedError, MethodNotFoundError
-from gemstone_events.rpc.client.caller import Caller
+from gemstone_events.rpc.call_errors import (
+    AccessDeniedError,
+    MethodNotFoundError,
+    ServiceNotFoundError,
+    ServiceUnreachableError,
+)
 from gemstone_events.rpc.client.requests import MethodCall
 from gemstone_events.rpc.description.asyncapi_changes import check_asyncapi, described_kind
 from gemstone_events.rpc.description.discover import DISCOVER
 from gemstone_events.rpc.description.http_documents import ASYNCAPI_PATH
 from gemstone_events.rpc.description.openrpc_changes import check_openrpc
 from gemstone_events.rpc.description.references import DescriptionError, members
-from gemstone_events.rpc.wire import ClientSettings
-from gemstone_events.rpc.wire_pool import WirePool
 from gemstone_events.schemes import mask
 from gemstone_events.strict_json import JsonValue
 
@@ -38,6 +48,19 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 MAX_DEPTH = 200
 _MAX_BYTES = 16 * 1024 * 1024
+_HTTP = ("http", "https")
+
+
+class SourceOptions(TypedDict):
+    """What ``source_options`` makes of a command line."""
+
+    headers: Sequence[str]
+    timeout: float
+    broker: str | None
+    registry: str | None
+    token_file: str | None
+    allow: Sequence[str]
+    namespace: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +68,35 @@ class Source:
     """Where a description comes from, as the command line says it.
 
     Attributes:
-        target: ``module:Service`` or a file of Python, the URL of a service, or a JSON file.
+        target: ``module:Service`` or a file of Python, the URL of a service, its name, or a JSON file.
         headers: sent to a service.
         timeout: seconds that it may take to answer.
         namespace: of services on a broker; None for what is configured.
+        directory: returns where names are looked up.
+        is_looked_up: the command says where to look, so that a plain word is a name and not a module.
     """
 
     target: str
     headers: Mapping[str, str]
     timeout: float
     namespace: str | None
+    directory: Callable[[], Directory]
+    is_looked_up: bool
+
+    @classmethod
+    def of(cls, target: str, **options: Unpack[SourceOptions]) -> Self:
+        """Return the source that a command line names.
+
+        Raises:
+            click.UsageError: a header is none.
+        """
+        broker, registry, namespace = options["broker"], options["registry"], options["namespace"]
+
+        def directory() -> Directory:
+            return choose_directory(broker, registry, options["token_file"], options["allow"], namespace, os.environ)
+
+        is_looked_up = broker is not None or registry is not None
+        return cls(target, read_headers(options["headers"]), options["timeout"], namespace, directory, is_looked_up)
 
     @property
     def is_file(self) -> bool:
@@ -79,15 +121,60 @@ class Source:
         elif "://" in self.target:
             document = asyncio.run(self._ask(kind))
         else:
-            document = _describe(self.target, kind)
+            document = self._describe_or_find(kind)
         try:
             return check_openrpc(document) if kind == "openrpc" else check_asyncapi(document)
         except DescriptionError as error:
             raise Failure(f"{self.shown}: {error}") from error
 
+    def _describe_or_find(self, kind: Kind) -> JsonValue:
+        """Describe the service of a module; where there is none, the text is the name of a service that runs."""
+        name, _, attribute = self.target.partition(":")
+        if attribute.partition("/")[0].isdecimal():
+            refuse_address(self.target)
+        is_plain = not attribute and file_of(self.target) is None
+        no_module = "--broker or --registry is given, so it is a name"
+        if not (is_plain and self.is_looked_up):
+            try:
+                return _describe(self.target, kind)
+            except NoServiceError as error:
+                if not is_plain:
+                    raise
+                no_module = error.message
+        try:
+            return asyncio.run(self._find(name, kind))
+        except (NameNotFoundError, ServiceUnreachableError) as error:
+            raise Failure(
+                f"{self.target!r} is neither a module with a service ({no_module}) nor a service that runs ({error}). Give "
+                "module:Service or file.py:Service, or a service's URL, such as http://127.0.0.1:8000, or its name, "
+                "with --broker or --registry"
+            ) from error
+
+    async def _find(self, name: str, kind: Kind) -> JsonValue:
+        try:
+            directory = self.directory()
+        except click.UsageError:
+            raise
+        except (Failure, GemstoneError) as error:
+            raise NameNotFoundError(str(error)) from error
+        if kind == "openrpc":
+            return await self._discover(directory)
+        async with directory:
+            try:
+                urls = await directory.locate(name)
+            except ServiceNotFoundError as error:
+                raise await directory.missing(name, error) from error
+        url = next((url for url in urls if urlsplit(url).scheme in _HTTP), None)
+        if url is None:
+            raise Failure(
+                f"{self.shown}: what a service does with events is asked for over HTTP: give its URL of HTTP "
+                f"(gemstone services {self.shown}), or the service as module:Service"
+            )
+        return await self._fetch(_asyncapi_url(url))
+
     async def _ask(self, kind: Kind) -> JsonValue:
         parts = urlsplit(self.target)
-        is_http = parts.scheme in ("http", "https")
+        is_http = parts.scheme in _HTTP
         if is_http and parts.path.endswith(".json"):
             return await self._fetch(self.target)
         if kind == "openrpc":
@@ -97,20 +184,18 @@ class Source:
                 f"{self.shown}: what a service does with events is asked for over HTTP: give its URL of HTTP, or the "
                 "service as module:Service"
             )
-        return await self._fetch(parts._replace(path=ASYNCAPI_PATH, query="", fragment="").geturl())
+        return await self._fetch(_asyncapi_url(self.target))
 
-    async def _discover(self) -> JsonValue:
-        namespace = check_name("namespace", self.namespace or settings_of().namespace)
-        wires = WirePool(ClientSettings(namespace=namespace, client=CLIENT))
-        caller = Caller(self.target, timeout=self.timeout, headers=self.headers)
+    async def _discover(self, directory: Directory | None = None) -> JsonValue:
+        call = MethodCall(DISCOVER, idempotent=True)
         try:
-            return (await caller.call(wires, caller.prepare(MethodCall(DISCOVER, idempotent=True)))).result
+            if directory is None:
+                return await call_url(self.target, self.namespace, call, self.headers, self.timeout)
+            return await call_name(directory, self.target, call, self.headers, self.timeout)
         except MethodNotFoundError as error:
             raise Failure(f"{self.shown} does not describe itself: it has no method {DISCOVER}") from error
         except AccessDeniedError as error:
             raise Failure(f"{self.shown} answers only callers that it knows: say who calls with --header") from error
-        finally:
-            await wires.close()
 
     async def _fetch(self, url: str) -> JsonValue:
         client = AsyncHTTPClient(force_instance=True, max_body_size=_MAX_BYTES)
@@ -148,8 +233,8 @@ def source_options(function: Function) -> Function:
             show_default=True,
             help="How long the service may take to answer.",
         ),
-        click.option("--namespace", metavar="NAME", help="Prefix of every name on the broker (gemstone)."),
     )
+    function = directory_options(function)
     for option in reversed(options):
         function = option(function)
     return function
@@ -165,7 +250,7 @@ def read_headers(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, colon, value = text.partition(":")
         if not colon or not name.strip() or not f"{name}{value}".isprintable():
-            raise click.UsageError("--header takes KEY:VALUE, for example --header 'Authorization: Bearer ...'")
+            raise click.UsageError("--header takes KEY:VALUE, for example --header 'X-Api-Token: ...'")
         found[name.strip()] = value.strip()
     return found
 
@@ -221,6 +306,10 @@ def _describe(target: str, kind: Kind) -> JsonValue:
     configure([service], {}, {})
     service.check_declarations()
     return service.openrpc_document() if kind == "openrpc" else service.asyncapi_document()
+
+
+def _asyncapi_url(url: str) -> str:
+    return urlsplit(url)._replace(path=ASYNCAPI_PATH, query="", fragment="").geturl()
 
 
 def _parse(raw: bytes, name: str) -> JsonValue:

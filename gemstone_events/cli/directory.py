@@ -1,10 +1,11 @@
 """Where a command looks services up: a broker or bus, or a registry."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
+from pkgutil import resolve_name
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import rich_click as click
 
@@ -14,7 +15,8 @@ from gemstone_events.errors import GemstoneError
 from gemstone_events.names import check_name
 from gemstone_events.rpc.discovery.discovery import Discovery
 from gemstone_events.rpc.discovery.http_strategy import HttpDiscoveryStrategy, registry_key
-from gemstone_events.rpc.discovery.locator import ServiceNotLocatedError, check_service_pattern
+from gemstone_events.rpc.discovery.locator import check_service_pattern
+from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import ClientSettings, servable, service_url
 from gemstone_events.rpc.wire_pool import WirePool
@@ -25,6 +27,8 @@ REGISTRY_VARIABLE = "GEMSTONE_REGISTRY"
 TOKEN_VARIABLE = "GEMSTONE_SERVICE_REGISTRY_TOKEN"
 
 _GLOB = frozenset("*?[")
+_REDIS = ("redis", "rediss", "unix")
+_ADDRESS = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?(/[\w./-]*)?", re.ASCII)
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
 
@@ -38,7 +42,9 @@ def directory_options(function: _Function) -> _Function:
             "or sqlite:///.gemstone/bus.db.",
         ),
         click.option(
-            "--registry", metavar="URL", help=f"Look them up in this registry instead; also ${REGISTRY_VARIABLE}."
+            "--registry",
+            metavar="URL",
+            help=f"Look them up in this registry, or Redis, instead; also ${REGISTRY_VARIABLE}.",
         ),
         click.option(
             "--token-file", metavar="FILE", help=f"The registry's token is in this file; also ${TOKEN_VARIABLE}."
@@ -54,6 +60,10 @@ def directory_options(function: _Function) -> _Function:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+class NameNotFoundError(Failure):
+    """No service of that name was found or reached, and none was called."""
 
 
 class Directory:
@@ -85,15 +95,12 @@ class Directory:
         """Return the URLs of a service, at least one; of a glob pattern those of any that matches.
 
         Raises:
-            Failure: there is none; it says which there are.
+            ServiceNotLocatedError: there is none; ``missing`` says which there are.
         """
         check_service_pattern(name)
         if self._broker is not None and not _GLOB & set(name):
             return [service_url(self._broker, check_name("service name", name))]
-        try:
-            return await self._discovery.locate(name)
-        except ServiceNotLocatedError as error:
-            raise await self.missing(name, error) from error
+        return await self._discovery.locate(name)
 
     async def present(self, pattern: str) -> Sequence[Presence]:
         """Return who is there.
@@ -103,20 +110,27 @@ class Directory:
         """
         return await self._discovery.instances(pattern)
 
-    async def missing(self, name: str, error: GemstoneError) -> Failure:
+    async def missing(self, name: str, error: GemstoneError) -> NameNotFoundError:
         """Return what to say of a service that is not there: who is there instead."""
-        names: list[str] = []
-        with suppress(GemstoneError):
+        try:
             names = sorted({presence.service for presence in await self.present("*")})
+        except GemstoneError:  # nobody could be asked: what failed is the reason
+            return NameNotFoundError(str(error))
         if name in names:
-            return Failure(str(error))
+            return NameNotFoundError(str(error))
         if names:
-            return Failure(f"there is no service {name!r} on {self.address}: there are {', '.join(names)}")
-        return Failure(f"{error}; {self.advice}")
+            return NameNotFoundError(f"there is no service {name!r} on {self.address}: there are {', '.join(names)}")
+        return NameNotFoundError(f"{error}; {self.advice}")
 
     @property
     def advice(self) -> str:
         """What to check where nobody is found."""
+        if self._broker is None and scheme_of(self.address) in _REDIS:
+            return (
+                f"does the service run, is RedisDiscoveryStrategy({self.address!r}) among its discovery_strategies, is its "
+                f"namespace {self.wires.settings.namespace!r}, and does it have an address that others may call "
+                "(accessible_at)?"
+            )
         if self._broker is None:
             return (
                 "does the service run, is the registry among its service_registry_urls, and does it have an address that "
@@ -159,10 +173,38 @@ def choose_directory(
         broker = broker or _configured(settings.rpc_transports, settings.transport_urls)
         _check_reachable(broker)
         return Directory(wires, Discovery([], brokers=[broker], wires=wires), mask(broker), broker)
-    token = read_token(token_file, environment) or settings.service_registry_token
-    strategy = HttpDiscoveryStrategy(registry, credentials=registry_key(token) if token else None, wires=wires)
+    strategy = _strategy(registry, read_token(token_file, environment) or settings.service_registry_token, wires)
     discovery = Discovery([strategy], wires=wires, allow=[*settings.discovery_allow, *allow])
     return Directory(wires, discovery, str(strategy))
+
+
+def _strategy(registry: str, token: str | None, wires: WirePool) -> BaseDiscoveryStrategy:
+    if scheme_of(registry) not in _REDIS:
+        return HttpDiscoveryStrategy(registry, credentials=registry_key(token) if token else None, wires=wires)
+    # Loaded only here: most commands do without Redis, whose client takes a while to import.
+    make = cast(
+        Callable[..., BaseDiscoveryStrategy],
+        resolve_name("gemstone_events.rpc.discovery.redis_strategy:RedisDiscoveryStrategy"),
+    )
+    return make(registry, namespace=wires.settings.namespace)
+
+
+def refuse_address(text: str, *, is_name_allowed: bool = True) -> None:
+    """Refuse what looks like a URL without its beginning.
+
+    Args:
+        text: what stands where a name or a URL is expected.
+        is_name_allowed: a service's name will do, too.
+
+    Raises:
+        click.UsageError: it is an address; the message says how to write its URL.
+    """
+    if "://" in text or (is_name_allowed and not {":", "/"} & set(text)):
+        return
+    # Anything else may hold a password, and is not shown.
+    url = f"http://{text}" if _ADDRESS.fullmatch(text) else "http://host:port"
+    name = "a service's name holds neither ':' nor '/'" if is_name_allowed else "by its name, 'gemstone call' finds it"
+    raise click.UsageError(f"a URL begins with http:// (or amqp://, sqlite:///): write {url}; {name}")
 
 
 def read_token(token_file: str | None, environment: Mapping[str, str]) -> str | None:

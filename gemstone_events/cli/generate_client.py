@@ -1,18 +1,18 @@
 """``gemstone generate-client``: a typed Python client for a service."""
 
 import keyword
-from collections.abc import Sequence
+from typing import Unpack
 
 import rich_click as click
 
 from gemstone_events.cli.command import Command, Failure
-from gemstone_events.cli.descriptions import Source, read_headers, source_options, write_output
+from gemstone_events.cli.descriptions import Source, SourceOptions, source_options, write_output
 from gemstone_events.rpc.description.client_writer import write_client
 from gemstone_events.rpc.description.references import DescriptionError
 
 
 @click.command("generate-client", cls=Command)
-@click.argument("target", metavar="MODULE:SERVICE|URL|FILE")
+@click.argument("target", metavar="MODULE:SERVICE|URL|NAME|FILE")
 @click.option("--class-name", metavar="NAME", help="Name of the client's class (the service's name).")
 @click.option("--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write to a file.")
 @source_options
@@ -20,9 +20,7 @@ def generate_client(
     target: str,
     class_name: str | None,
     output: str | None,
-    headers: Sequence[str],
-    timeout: float,
-    namespace: str | None,
+    **options: Unpack[SourceOptions],
 ) -> None:
     """Write one Python module with a typed client for a service: NAME, which blocks, and AsyncNAME.
 
@@ -34,6 +32,7 @@ def generate_client(
     Examples:
       gemstone generate-client shop.py --output shop_client.py
       gemstone generate-client http://127.0.0.1:8001/api --class-name Billing
+      gemstone generate-client billing --output billing_client.py
       gemstone generate-client openrpc.json
     """
     if class_name is not None and (
@@ -43,7 +42,7 @@ def generate_client(
         or class_name.startswith("_")
     ):
         raise click.UsageError(f"--class-name {class_name!r} is no name of a class: write Billing, for example")
-    source = Source(target, read_headers(headers), timeout, namespace)
+    source = Source.of(target, **options)
     document = source.load("openrpc")
     try:
         text = write_client(document, source.shown, class_name)

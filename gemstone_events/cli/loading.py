@@ -12,6 +12,10 @@ from gemstone_events.cli.command import Failure
 from gemstone_events.service import MicroService
 
 
+class NoServiceError(Failure):
+    """There is no such module, or no service in it; the text may mean something else."""
+
+
 def load_service(target: str) -> MicroService:
     """Return the service that ``target`` names, made and not yet configured.
 
@@ -20,7 +24,8 @@ def load_service(target: str) -> MicroService:
             subclass of ``MicroService`` or an instance, and may be left out where the module has exactly one.
 
     Raises:
-        Failure: there is no such module or service, or it cannot be imported.
+        NoServiceError: there is no such module, or it has no service.
+        Failure: there is no such file or service, or it cannot be imported.
         ServiceConfigurationError: the service is declared wrongly.
     """
     name, _, attribute = target.partition(":")
@@ -68,7 +73,7 @@ def _import(name: str, root: Path) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise Failure(
+            raise NoServiceError(
                 f"there is no module {error.name!r}, neither in {root} nor among what is installed"
             ) from error
         raise Failure(f"importing {name} failed: {_explain(error)}") from error
@@ -115,9 +120,11 @@ def _only_service(module: ModuleType, target: str) -> type[MicroService]:
     if len(services) == 1:
         return services[0]
     if not services:
-        raise Failure(f"{target} has no service: there is no subclass of MicroService in it")
+        raise NoServiceError(f"{target} has no service: there is no subclass of MicroService in it")
+    all_of_them = " ".join(f"{target}:{service.__name__}" for service in services)
     raise Failure(
-        f"{target} has {len(services)} services, {_named(services)}: choose one as {target}:{services[0].__name__}"
+        f"{target} has {len(services)} services, {_named(services)}: choose one as {target}:{services[0].__name__}, "
+        f"or run all: gemstone run {all_of_them}"
     )
 
 

@@ -16,16 +16,13 @@ from gemstone_events.management.url_selectors import (
 )
 from gemstone_events.rpc.authentication.credentials import Credentials
 from gemstone_events.rpc.call_errors import (
-    DeadlineExceededError,
-    InterruptedCallError,
     OutcomeUnknownError,
-    OverloadedError,
     RemoteServiceError,
     RequestRefusedError,
     ServiceNotFoundError,
     ServiceUnreachableError,
 )
-from gemstone_events.rpc.client.caller import DEFAULT_TIMEOUT, Wires
+from gemstone_events.rpc.client.caller import DEFAULT_TIMEOUT, Wires, may_repeat
 from gemstone_events.rpc.client.requests import MethodCall
 from gemstone_events.schemes import mask
 from gemstone_events.strict_json import JsonValue
@@ -34,8 +31,6 @@ SET_ASIDE_SECONDS = 5.0
 """How long an address that failed is passed over."""
 
 _NAME = "__gemstone_channel__"
-_NOT_CARRIED_OUT = (ServiceUnreachableError, OverloadedError)
-_MAYBE_CARRIED_OUT = (OutcomeUnknownError, InterruptedCallError, DeadlineExceededError)
 
 AnyChannel = TypeVar("AnyChannel", bound="type[Channel]")
 
@@ -172,11 +167,10 @@ class Channel(ABC):
         return self._selector.get(good or left or self.urls)
 
     def _may_go_on(self, error: RemoteServiceError, call: MethodCall, url: str) -> bool:
-        if isinstance(error, RequestRefusedError):  # as others would refuse it
-            return False
-        if isinstance(error, ServiceUnreachableError | OutcomeUnknownError):
+        is_refused = isinstance(error, RequestRefusedError)
+        if not is_refused and isinstance(error, ServiceUnreachableError | OutcomeUnknownError):
             self._set_aside[url] = time.monotonic() + SET_ASIDE_SECONDS
-        return isinstance(error, _NOT_CARRIED_OUT) or (call.idempotent and isinstance(error, _MAYBE_CARRIED_OUT))
+        return may_repeat(error, is_repeatable=call.idempotent)
 
 
 def channel(name: str) -> Callable[[AnyChannel], AnyChannel]:

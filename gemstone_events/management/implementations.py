@@ -1,7 +1,7 @@
 """The implementations in this process: components, their services, and how these are called from outside."""
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from gemstone_events.errors import ServiceConfigurationError
@@ -17,6 +17,29 @@ from gemstone_events.rpc.methods import Method
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+def check_components(components: object) -> None:
+    """Check what a service is given as its ``components``.
+
+    Raises:
+        ServiceConfigurationError: it is no list, or holds something else than components.
+    """
+    if isinstance(components, Component):
+        raise ServiceConfigurationError(f"components is a list: write components=[{type(components).__name__}(...)]")
+    if not isinstance(components, Iterable):
+        raise ServiceConfigurationError(f"components is a list of components, and not {components!r}")
+    for each in components:
+        if isinstance(each, type):
+            raise ServiceConfigurationError(
+                f"components holds instances, and not the class {each.__name__}: write {each.__name__}(...)"
+            )
+        if not isinstance(each, Component):
+            what = type(each).__name__
+            raise ServiceConfigurationError(
+                f"components holds components, and {what} is none: give the implementation of a service to its "
+                f"component, as in components=[MyComponent({what}(...))], whose class derives from AbstractComponent"
+            )
 
 
 class Implementations:

@@ -45,12 +45,12 @@ class PresenceComponentRegistry(PollingRegistry):
         allow: AllowList | None = None,
     ) -> None:
         super().__init__(interval)
-        check_name("namespace", namespace)
+        self._namespace = check_name("namespace", namespace)
         self._services = BrokerDiscoveryStrategy(broker_url, namespace, patience=patience)
         self._trusted = TrustedAddresses([broker_url, *brokers], allow)
 
     def __str__(self) -> str:
-        return str(self._services)
+        return f"{self._services} (namespace {self._namespace!r})"
 
     async def register(self, descriptor: ComponentDescriptor[object], addresses: Sequence[ChannelAddress]) -> None:
         """Do nothing: the hosting service tells it by itself."""

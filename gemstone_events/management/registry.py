@@ -25,6 +25,10 @@ class ComponentRegistry(ABC):
     def __init__(self) -> None:
         self._channels: WeakSet[Channel] = WeakSet()
 
+    def __str__(self) -> str:
+        """Return what is asked, for people, without credentials."""
+        return f"the registry {type(self).__name__}"
+
     @abstractmethod
     async def register(self, descriptor: ComponentDescriptor[object], addresses: Sequence[ChannelAddress]) -> None:
         """Write down where this process serves a component, in place of what it wrote down before.
@@ -80,6 +84,9 @@ class LocalComponentRegistry(ComponentRegistry):
     def __init__(self) -> None:
         super().__init__()
         self._components: dict[str, list[ChannelInstances]] = {}
+
+    def __str__(self) -> str:
+        return "the registry of this process, which knows only what it was told"
 
     async def register(self, descriptor: ComponentDescriptor[object], addresses: Sequence[ChannelAddress]) -> None:
         """Remember all addresses of a component, in place of those known before."""

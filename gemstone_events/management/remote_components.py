@@ -72,7 +72,7 @@ class RemoteComponents:
             if is_last or not await self._has_moved(component, deadline):
                 break
         raise failure or ServiceNotFoundError(
-            f"no instance of the component {component.name!r} is known to the registry"
+            f"no instance of the component {component.name!r} is known to {self._registry}"
         )
 
     def _open(self, component: Component, preferred: str) -> Sequence[Channel]:
@@ -96,7 +96,9 @@ class RemoteComponents:
             self._lookups[component.name] = lookup
         _, unfinished = await asyncio.wait([lookup], timeout=deadline - time.monotonic())
         if unfinished:
-            raise ServiceUnreachableError(f"the registry did not say in time where {component.name!r} is: not called")
+            raise ServiceUnreachableError(
+                f"{self._registry} did not say in time where the component {component.name!r} is: not called"
+            )
         lookup.result()
 
     async def _ask(self, component: Component) -> None:

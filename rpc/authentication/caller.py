@@ -52,6 +52,7 @@ class Authentication:
             header ``Authorization``; only such a request can fail an attempt.
         attempts: counts failed attempts, by wire and peer.
         required: who calls is asked for all methods, and over HTTP before the body is read.
+        by_token: the check asks about the token that the strategies find, and looks at nothing else.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class Authentication:
         strategies: Sequence[BaseValidationStrategy] = (),
         attempts: FailedAttempts | None = None,
         required: bool = False,
+        by_token: bool = False,
     ) -> None:
         self._check = check
+        self._by_token = by_token
         self._strategies = tuple(strategies)
         self._attempts = FailedAttempts() if attempts is None else attempts
         self.required = required
@@ -94,14 +97,24 @@ class Authentication:
         """Take notice that the check does not know the caller."""
         if self._carries_credentials(handler):
             self._attempts.add(_peer(handler))
-            _log_denial(handler, purpose, "wrong credentials")
+            _log_denial(handler, purpose, f"wrong credentials{self._advice(handler)}")
         elif purpose != CURRENT_USER:  # nothing is denied to those who say nothing of themselves
             _log_denial(handler, purpose, "no credentials")
 
     def _carries_credentials(self, handler: RpcHandler) -> bool:
         if "Authorization" in handler.request.headers:
             return True
+        return self._has_token(handler)
+
+    def _has_token(self, handler: RpcHandler) -> bool:
         return any(strategy.extract_api_token(handler) is not None for strategy in self._strategies)
+
+    def _advice(self, handler: RpcHandler) -> str:
+        """Return what to say to the service's people where the credentials are not even looked at."""
+        if not self._by_token or self._has_token(handler):
+            return ""
+        places = " and ".join(strategy.place or type(strategy).__name__ for strategy in self._strategies)
+        return f" (Authorization is not read: validation_strategies look for {places or 'nothing'})"
 
 
 class BodySender:

@@ -11,9 +11,11 @@ class BaseValidationStrategy(ABC):
 
     Attributes:
         challenge: what HTTP's ``WWW-Authenticate`` says to callers without token, as ``Bearer``; empty for nothing.
+        place: where it looks, for people.
     """
 
     challenge: str = ""
+    place: str = ""
 
     @abstractmethod
     def extract_api_token(self, request_handler: RpcHandler) -> str | None:
@@ -37,6 +39,7 @@ class HeaderValidationStrategy(BaseValidationStrategy):
     ) -> None:
         self.header_name = header_name if header is None else header
         self.template = TokenTemplate(template)
+        self.place = self.header_name if template is None else f"{self.header_name}: {template}"
 
     def extract_api_token(self, request_handler: RpcHandler) -> str | None:
         """Return the token of the header."""
@@ -58,6 +61,7 @@ class BasicCookieStrategy(BaseValidationStrategy):
     def __init__(self, cookie_name: str = "AuthToken", template: str | None = None) -> None:
         self.cookie_name = cookie_name
         self.template = TokenTemplate(template)
+        self.place = f"the cookie {cookie_name}"
 
     def extract_api_token(self, request_handler: RpcHandler) -> str | None:
         """Return the token of the cookie."""
@@ -69,6 +73,7 @@ class BearerTokenStrategy(BaseValidationStrategy):
     """Takes the token from ``Authorization: Bearer ...`` (RFC 6750, section 2.1)."""
 
     challenge = "Bearer"
+    place = "Authorization: Bearer"
 
     def extract_api_token(self, request_handler: RpcHandler) -> str | None:
         """Return the token of the header."""

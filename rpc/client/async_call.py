@@ -60,20 +60,22 @@ class AsyncMethodCall(Generic[T]):
         """Return why it failed; None where it did not, or is not done yet."""
         return self._failure() if self.finished() else None
 
-    def result(self, wait: bool = False) -> T:
+    def result(self, wait: bool = False, timeout: float | None = None) -> T:
         """Return the result.
 
         Args:
             wait: block until it is there.
+            timeout: seconds to wait; None for as long as the call may take.
 
         Raises:
             RuntimeError: it is not done, and shall not be waited for; or waiting would block an event loop.
             RemoteServiceError: it failed.
         """
         if wait:
-            self._join(None)
+            self._join(timeout)
         if not self.finished():
-            raise RuntimeError("the call is not done: wait for it, await it, or ask finished() first")
+            waited = f" after {timeout:g} s" if wait and timeout is not None else ""
+            raise RuntimeError(f"the call is not done{waited}: wait for it, await it, or ask finished() first")
         self._look()
         try:
             return self._future.result()
@@ -99,6 +101,11 @@ class AsyncMethodCall(Generic[T]):
     def cancel(self) -> None:
         """Give it up, where it was begun from a thread: its outcome is then unknown. Of no effect once it is done."""
         self._future.cancel()
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(f"{name!r} is asked of a call under way: await it first, and ask its result")
 
     def __await__(self) -> Generator[object, None, T]:
         return self._outcome().__await__()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol, TypeVar, Unpack
 
-from gemstone_events import strict_json
 from gemstone_events.call_scope import current_call_scope
 from gemstone_events.retry import RetryPolicy
 from gemstone_events.rpc.authentication.credentials import Credentials
@@ -34,8 +33,10 @@ from gemstone_events.rpc.client.requests import (
     Notification,
     Request,
     check_headers,
+    check_options,
     check_timeout,
-    request_object,
+    check_url,
+    encode,
 )
 from gemstone_events.rpc.client.results import BatchResult, Result
 from gemstone_events.rpc.wire import ClientWire, WireRequest
@@ -104,6 +105,8 @@ class Caller:
         authentication: shows who calls.
 
     Raises:
+        TypeError: the URL is no text, or ``retry`` no policy.
+        UnknownSchemeError: the URL has no scheme.
         ValueError: the timeout or a header cannot be used.
     """
 
@@ -116,7 +119,9 @@ class Caller:
         headers: Mapping[str, str] = _NO_HEADERS,
         authentication: Credentials | None = None,
     ) -> None:
-        self.url = url
+        if retry is not None and not isinstance(retry, RetryPolicy):
+            raise _no_policy(retry)
+        self.url = check_url(url)
         self.timeout = check_timeout(timeout)
         self.counts = CallCounts()
         self._retry = retry
@@ -129,7 +134,7 @@ class Caller:
         Raises:
             ValueError: the parameters are not strict JSON, or a header cannot be sent.
         """
-        body = strict_json.dumps(request_object(request).to_dict())
+        body = encode(request)
         calls = [request] if isinstance(request, MethodCall) else []
         headers = self._prepare_headers(request.headers, request.idempotency_key)
         is_repeatable = request.idempotent or request.idempotency_key is not None
@@ -145,7 +150,8 @@ class Caller:
             ValueError: the batch is empty, two calls have one id, one brings options of its own, or it cannot be sent.
         """
         _check_batch(requests)
-        body = strict_json.dumps([request_object(request).to_dict() for request in requests])
+        check_options(options)
+        body = b"[%b]" % b",".join(map(encode, requests))
         key = options.get("idempotency_key")
         headers = self._prepare_headers(options.get("headers", _NO_HEADERS), key)
         calls = [request for request in requests if isinstance(request, MethodCall)]
@@ -162,7 +168,7 @@ class Caller:
             ServiceConfigurationError: the URL cannot be called.
         """
         (call,) = outgoing.calls
-        result = await self._send(wires, outgoing, lambda body: read_single(body, call))
+        result = await self._send(wires, outgoing, lambda body: read_single(body, call, mask(self.url)))
         self.counts.answered += 1
         return result
 
@@ -183,7 +189,7 @@ class Caller:
             RemoteServiceError: the batch as a whole brought nothing.
             ServiceConfigurationError: the URL cannot be called.
         """
-        results = await self._send(wires, outgoing, lambda body: read_batch(body, outgoing.calls))
+        results = await self._send(wires, outgoing, lambda body: read_batch(body, outgoing.calls, mask(self.url)))
         self.counts.answered += outgoing.count - len(outgoing.calls)
         self.counts.add_results(results)
         return results
@@ -225,16 +231,14 @@ class Caller:
         except TimeoutError as error:
             if isinstance(error, CallTimeoutError) or not deadline.expired():
                 raise
-            raise CallTimeoutError(f"no answer within {left:.3f} s, and the wire did not say so") from error
+            raise CallTimeoutError(
+                f"no answer within {left:.3f} s, and the wire did not say so: it may have been carried out"
+            ) from error
 
     def _pause(self, error: RemoteServiceError, attempts: int, outgoing: Outgoing) -> float | None:
         """Return the seconds to wait before the next attempt, or None where there shall be none."""
-        if isinstance(error, RequestRefusedError):  # and would be again
-            return None
-        may_repeat = isinstance(error, _NOT_CARRIED_OUT) or (
-            outgoing.is_repeatable and isinstance(error, _MAYBE_CARRIED_OUT)
-        )
-        if not may_repeat or self._retry is None or not self._retry.allows(error, attempts):
+        may_go_on = may_repeat(error, is_repeatable=outgoing.is_repeatable)
+        if not may_go_on or self._retry is None or not self._retry.allows(error, attempts):
             return None
         pause = self._retry.delay(attempts)
         return pause if pause < outgoing.seconds_left else None
@@ -253,6 +257,23 @@ class Caller:
         if key is not None:
             headers[IDEMPOTENCY_HEADER] = secrets.token_urlsafe(18) if key is True else key
         return headers
+
+
+def may_repeat(error: RemoteServiceError, *, is_repeatable: bool) -> bool:
+    """Tell whether a call that ended so may be sent again, there or elsewhere.
+
+    Args:
+        error: what it ended with.
+        is_repeatable: carrying it out twice does no harm.
+    """
+    if isinstance(error, RequestRefusedError):  # and would be again
+        return False
+    return isinstance(error, _NOT_CARRIED_OUT) or (is_repeatable and isinstance(error, _MAYBE_CARRIED_OUT))
+
+
+def _no_policy(given: object) -> TypeError:
+    mend = f"RetryPolicy(attempts={given})" if isinstance(given, int) else "RetryPolicy(...)"
+    return TypeError(f"retry is a RetryPolicy, not {given!r:.100}: write retry={mend}")
 
 
 def _check_batch(requests: Sequence[Request]) -> None:

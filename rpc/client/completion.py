@@ -22,7 +22,7 @@ class CompletedCalls(Generic[T]):
         self._calls = list(calls)
         for call in self._calls:
             if not isinstance(call, AsyncMethodCall):
-                raise TypeError(f"only AsyncMethodCall objects can be waited for, not {type(call).__name__}")
+                raise _no_call(call)
 
     def __iter__(self) -> Iterator[AsyncMethodCall[T]]:
         if is_on_loop():
@@ -124,6 +124,11 @@ def make_callbacks(
     for call in completed:
         react(call)
     return None
+
+
+def _no_call(given: object) -> TypeError:
+    mend = ": write (*calls)" if isinstance(given, Iterable) and not isinstance(given, str) else ""
+    return TypeError(f"only AsyncMethodCall objects can be waited for, not {type(given).__name__}{mend}")
 
 
 async def _first(completed: CompletedCalls[T]) -> AsyncMethodCall[T]:

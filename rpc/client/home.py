@@ -118,7 +118,7 @@ class Home:
         pool = WirePool(self._settings)
         if is_on_loop():
             return _Place(asyncio.get_running_loop(), pool)
-        thread = LoopThread()
+        thread = LoopThread(pool.close)
         return _Place(thread.start(), pool, thread)
 
     def _leave(self) -> "_Place | None":

@@ -21,8 +21,15 @@ def choose_credentials(
             ``auth_token``, as up to gemstone 0.9.
 
     Raises:
+        TypeError: they are no credentials.
         ServiceConfigurationError: they are given twice, or cannot be used.
     """
+    for each in (authentication, authentication_method):
+        if each is not None and not hasattr(each, "headers"):  # never shown: it may be the secret itself
+            raise TypeError(
+                f"authentication is an object with headers(body), not a {type(each).__name__}: write HeaderToken(token) "
+                "or BearerToken(token)"
+            )
     given = [each for each in (authentication, authentication_method, options or None) if each is not None]
     if len(given) > 1:
         raise ServiceConfigurationError("authentication= is given twice: leave out authentication_method= and options=")

@@ -3,19 +3,28 @@
 import asyncio
 import atexit
 import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
 
-_EXIT_SECONDS = 5.0
+_CLOSE_SECONDS = 5.0
+# After the closing, what is left is cancelled, and may need a moment.
+_EXIT_SECONDS = _CLOSE_SECONDS + 1.0
 
 
 class LoopThread:
     """Runs an event loop in a daemon thread until it is told to stop, at the latest when the program ends.
 
-    Whatever is pending is then cancelled, and asynchronous generators are closed, as ``asyncio.run`` does it.
+    What lives on the loop is then closed first, while all of its tasks still run. Whatever is pending after that is
+    cancelled, and asynchronous generators are closed, as ``asyncio.run`` does it.
+
+    Args:
+        close: closes what lives on the loop; it is given up after 5 s.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, close: Callable[[], Awaitable[None]]) -> None:
+        self._close = close
         self._started = threading.Event()
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -59,3 +68,6 @@ class LoopThread:
         self._loop = asyncio.get_running_loop()
         self._started.set()
         await self._stopping.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._close()

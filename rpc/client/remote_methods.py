@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias, Unpack
 
 from gemstone_events.rpc.client.async_call import AsyncMethodCall, finish
-from gemstone_events.rpc.client.requests import CallOptions
+from gemstone_events.rpc.client.requests import OPTIONS, CallOptions, check_options
 from gemstone_events.rpc.protocol import Params
 from gemstone_events.strict_json import JsonValue
 
@@ -70,11 +70,18 @@ class RemoteMethod:
     def call_async(self, *args: JsonValue, **kwargs: JsonValue) -> AsyncMethodCall[JsonValue]:
         """Begin a call, and return at once, in threads and on event loops."""
         if args and kwargs:
-            raise ValueError(f"{self._name!r} takes its parameters by place or by name, not both")
+            options = "".join(f"{name}=…, " for name in kwargs if name in OPTIONS).removesuffix(", ")
+            mend = f"; options go into with_options({options})" if options else ""
+            raise ValueError(f"{self._name!r} takes its parameters by place or by name, not both{mend}")
         return self._begin(self._name, args or kwargs, self._options)
 
     def with_options(self, **options: Unpack[CallOptions]) -> "RemoteMethod":
-        """Return the same method, to be called with these options too."""
+        """Return the same method, to be called with these options too.
+
+        Raises:
+            TypeError: there is no such option.
+        """
+        check_options(options)
         return RemoteMethod(self._name, self._begin, {**self._options, **options})
 
 

@@ -60,8 +60,9 @@ class RemoteService:
         authentication_method, options: how old gemstone named ``authentication``; deprecated.
 
     Raises:
+        TypeError: the URL is no text, ``retry`` no policy, or ``authentication`` no credentials.
         ValueError: the timeout or a header cannot be used.
-        ServiceConfigurationError: the authentication cannot be used.
+        ServiceConfigurationError: the URL has no scheme, or the authentication cannot be used.
     """
 
     def __init__(

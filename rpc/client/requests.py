@@ -7,8 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypedDict, TypeVar
 
+from gemstone_events import strict_json
+from gemstone_events.errors import UnknownSchemeError
 from gemstone_events.rpc.protocol import JsonRpcRequest, Params
+from gemstone_events.schemes import mask
 
+# "localhost:8001" names a host and a port.
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?!\d)")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 IdempotencyKey: TypeAlias = str | Literal[True] | None
@@ -29,6 +34,10 @@ class CallOptions(TypedDict, total=False):
     idempotent: bool
     idempotency_key: IdempotencyKey
     headers: Mapping[str, str]
+
+
+OPTIONS = frozenset(CallOptions.__annotations__)
+"""The names of ``CallOptions``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +103,23 @@ def request_object(request: Request) -> JsonRpcRequest:
     return JsonRpcRequest(request.method_name, fit, request.id, is_notification=isinstance(request, Notification))
 
 
+def encode(request: Request) -> bytes:
+    """Return the request object of JSON-RPC, as JSON.
+
+    Raises:
+        ValueError: a parameter is not strict JSON; the message names it and the method.
+    """
+    try:
+        return strict_json.dumps(request_object(request).to_dict())
+    except ValueError as error:
+        params = request.params or ()
+        named = params.items() if isinstance(params, Mapping) else enumerate(params, 1)
+        for name, value in named:
+            if not _is_json(value):
+                raise ValueError(f"the parameter {name!r} of {request.method_name!r} cannot be sent: {error}") from None
+        raise ValueError(f"the call of {request.method_name!r} cannot be sent: {error}") from None
+
+
 R = TypeVar("R", MethodCall, Notification)
 
 
@@ -101,9 +127,10 @@ def request_of(kind: type[R], given: str | R, params: "Params | None", options: 
     """Return the request that a method's name, parameters and options stand for, or that is given whole.
 
     Raises:
-        TypeError: it is neither a name nor a request of that kind.
+        TypeError: it is neither a name nor a request of that kind, or there is no such option.
         ValueError: there are parameters, or options, besides a request that brings its own.
     """
+    check_options(options)
     if isinstance(given, str):
         return kind(given, params, **options)
     if not isinstance(given, kind):
@@ -111,6 +138,37 @@ def request_of(kind: type[R], given: str | R, params: "Params | None", options: 
     if params is not None or options:
         raise ValueError(f"the {kind.__name__} of {given.method_name!r} brings parameters and options: give it those")
     return given
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """Let pass what are options of a call.
+
+    Raises:
+        TypeError: one is none.
+    """
+    unknown = [name for name in options if name not in OPTIONS]
+    if unknown:
+        raise TypeError(
+            f"{', '.join(map(repr, unknown))}: no such option of a call; there are {', '.join(sorted(OPTIONS))}. What is "
+            "meant for the method goes into params, a list or a mapping"
+        )
+
+
+def check_url(url: str) -> str:
+    """Return the URL of a service; whether it can be called is for its wire to say.
+
+    Raises:
+        TypeError: it is no text.
+        UnknownSchemeError: it has no scheme.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"the URL of a service is wanted, such as http://host:port/api, not {url!r:.100}")
+    if not _SCHEME.match(url):
+        raise UnknownSchemeError(
+            f"{mask(url)!r} is no URL of a service: its scheme is missing. Write http://host:port/api, or "
+            "amqp://host/vhost#service; a service that is known by name only is found by get_service(name)"
+        )
+    return url
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -136,6 +194,14 @@ def check_timeout(seconds: float) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
         raise ValueError(f"a timeout is a number of seconds above 0, not {seconds!r}: nothing may wait for ever")
     return float(seconds)
+
+
+def _is_json(value: object) -> bool:
+    try:
+        strict_json.dumps(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _check(request: Request) -> None:

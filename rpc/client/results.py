@@ -54,6 +54,10 @@ class BatchResult:
     def __iter__(self) -> Iterator[Result]:
         return iter(self._responses.values())
 
+    def __getitem__(self, place: int) -> Result:
+        """Return the result of the call at a place; notifications do not count."""
+        return list(self)[place]
+
     def __len__(self) -> int:
         return len(self._responses)
 

@@ -113,8 +113,9 @@ class StrategyRunner:
         except TimeoutError:
             raise StrategyFailedError(f"{self}: no answer within {self._timeout:g} seconds") from None
         except Exception as error:
-            kind = "" if isinstance(error, GemstoneError) else f"{type(error).__name__}: "
-            raise StrategyFailedError(mask(f"{self}: {kind}{error}")) from error
+            told = str(error) if isinstance(error, GemstoneError) else f"{type(error).__name__}: {error}"
+            told = told if told.startswith(str(self)) else f"{self}: {told}"
+            raise StrategyFailedError(mask(told)) from error
 
     async def _in_thread(self, call: Callable[[], object]) -> object:
         loop = asyncio.get_running_loop()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import random
 import ssl
 from collections.abc import Callable, Coroutine
@@ -72,6 +73,7 @@ class AmqpConnection:
                     await undisturbed(self._connection.close())
         finally:
             self._transport.abort()
+            await _finish(self._connection)
 
 
 async def undisturbed(work: Coroutine[object, object, _Result]) -> _Result:
@@ -116,6 +118,7 @@ async def connect(broker: Broker, name: str) -> AmqpConnection:
         ServiceConfigurationError: the broker answered with a refusal, or its certificate does not hold.
         ServiceUnreachableError: it cannot be reached, or gave no answer.
     """
+    _quieten_libraries()
     try:
         context = broker.tls_context() if broker.tls else None
     except OSError as error:
@@ -138,10 +141,32 @@ async def connect(broker: Broker, name: str) -> AmqpConnection:
         await connection.connect(timeout=CONNECT_TIMEOUT)
     except BaseException as error:
         transport.abort()
+        await _finish(connection)
         if isinstance(error, Exception):
             raise translated(broker, "connecting", error) from error
         raise
     return AmqpConnection(connection, transport)
+
+
+def _quieten_libraries() -> None:
+    """Keep aiormq and aio-pika from logging failures, which the wires report themselves and callers get as exceptions.
+
+    Who wants their lines nevertheless sets the level of these loggers.
+    """
+    for name in ("aiormq", "aio_pika"):
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.CRITICAL)
+
+
+async def _finish(connection: aio_pika.Connection) -> None:
+    """Let aio-pika know that a connection is over.
+
+    One that failed to connect, or was not closed in time, would otherwise close itself when it is forgotten, wherever
+    that happens: "coroutine 'Connection.close' was never awaited".
+    """
+    connection.transport = None
+    await connection.close()
 
 
 def translated(broker: Broker, doing: str, error: Exception) -> ServiceConfigurationError | ServiceUnreachableError:

@@ -82,7 +82,9 @@ class EmbeddedClientWire:
         try:
             return await self._call(target, request)
         except TimeoutError as error:
-            raise CallTimeoutError(f"no answer of {target.address} within {request.timeout:.3f} s") from error
+            raise CallTimeoutError(
+                f"no answer of {target.address} within {request.timeout:.3f} s: it may have been carried out"
+            ) from error
         finally:
             self._pending -= 1
 

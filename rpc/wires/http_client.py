@@ -20,7 +20,7 @@ from gemstone_events.rpc.call_errors import (
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import ClientSettings, WireCounts, WireRequest
 from gemstone_events.rpc.wires.http_answer import HttpAnswer, body_of
-from gemstone_events.rpc.wires.http_target import HttpTarget, read_target
+from gemstone_events.rpc.wires.http_target import HttpTarget, failure_of, read_target
 
 # Below the 5 s after which common servers close an idle connection (ours: 10 s): a request on a connection that is
 # being closed is lost, and nobody knows whether it was carried out.
@@ -167,11 +167,13 @@ class HttpClientWire:
     ) -> RemoteServiceError:
         where = target.address
         if not is_sent:
-            what = f"no connection within {request.timeout:.3f} s" if is_late else str(error) or type(error).__name__
+            what = f"no connection within {request.timeout:.3f} s" if is_late else failure_of(error, target)
             return ServiceUnreachableError(f"{where} cannot be reached: {what}")
         self.counts.unknown += 1
         if is_late:
-            return CallTimeoutError(f"no answer of {where} within {request.timeout:.3f} s")
+            return CallTimeoutError(
+                f"no answer of {where} within {request.timeout:.3f} s: it may have been carried out"
+            )
         return OutcomeUnknownError(f"the connection to {where} broke: {str(error) or type(error).__name__}")
 
 

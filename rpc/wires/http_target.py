@@ -1,9 +1,11 @@
 """Where a call over HTTP goes."""
 
 import base64
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import aiohttp
 from yarl import URL
 
 from gemstone_events.errors import ServiceConfigurationError
@@ -49,3 +51,22 @@ def read_target(url: str) -> HttpTarget:
     if bare.path in ("", "/"):
         bare = bare.with_path(DEFAULT_PATH, keep_query=True)
     return HttpTarget(bare, str(bare.with_query(None)), headers)
+
+
+def failure_of(error: Exception, target: HttpTarget) -> str:
+    """Return why there is no connection, for people."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate does not hold: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"there is no host {target.url.host!r}: {_said(error.os_error)}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        if isinstance(error.os_error, ConnectionRefusedError):
+            return "the connection was refused; does it run there?"
+        if isinstance(error.os_error, ssl.SSLError | ConnectionResetError | ConnectionAbortedError):
+            return f"no secure connection ({_said(error.os_error)}); is it https:// to a port that speaks http?"
+        return _said(error.os_error)
+    return str(error) or type(error).__name__
+
+
+def _said(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__

@@ -73,7 +73,9 @@ class MemoryClientWire:
         except (TimeoutError, OutcomeUnknownError, asyncio.CancelledError) as error:
             self.counts.unknown += 1
             if isinstance(error, TimeoutError):
-                raise CallTimeoutError(f"no answer of {place.url} within {request.timeout:.3f} s") from error
+                raise CallTimeoutError(
+                    f"no answer of {place.url} within {request.timeout:.3f} s: it may have been carried out"
+                ) from error
             raise
 
     async def find(self, url: str, pattern: str, patience: float, *, all_of_them: bool = True) -> Sequence[Presence]:

@@ -219,6 +219,40 @@ def test_a_running_service_describes_itself_on_every_wire(gemstone: Gemstone, de
     assert [server["url"] for server in documents[0]["servers"]] == [desk, "sqlite:///.gemstone/bus.db#desk"]
 
 
+def test_a_running_service_is_described_by_its_name(gemstone: Gemstone, desk: str) -> None:
+    by_url = gemstone("describe", bus(gemstone))
+    (gemstone.folder / "desk.py").rename(gemstone.folder / "bureau.py")
+    assert gemstone("describe", "desk") == by_url
+    assert gemstone("describe", "de?k") == by_url
+    assert "class AsyncDesk" in gemstone("generate-client", "desk")[0]
+    gemstone.write("published.json", by_url[0])
+    assert gemstone("compat", "published.json", "desk")[0] == "nothing that matters changed\n"
+    assert "asked for over HTTP" in fails(gemstone, "describe", "desk", "--asyncapi")
+    assert desk.startswith("http")
+
+
+def test_a_name_is_a_service_that_runs_where_the_command_says_where_to_look(gemstone: Gemstone, desk: str) -> None:
+    by_name = json.loads(gemstone("describe", "desk", "--broker=sqlite:///.gemstone/bus.db")[0])
+    assert names(by_name) == PUBLIC
+    assert "list" in names(json.loads(gemstone("describe", "desk")[0]))
+    registry = gemstone.start("registry", "--port=0").wait_for(r"registry is ready: (\S+);")[1]
+    gemstone("call", registry, "ping", "name=desk", f"url={desk}")
+    assert json.loads(gemstone("describe", "desk", f"--registry={registry}")[0]) == by_name
+    events = json.loads(gemstone("describe", "desk", f"--registry={registry}", "--asyncapi")[0])
+    assert events == json.loads(gemstone("describe", desk, "--asyncapi")[0])
+
+
+def test_what_is_neither_module_nor_service_is_told_with_all_ways(gemstone: Gemstone) -> None:
+    for command in ("describe", "generate-client"):
+        told = fails(gemstone, command, "nobody")
+        assert "'nobody' is neither a module with a service (there is no module 'nobody'" in told
+        assert "nor a service that runs (no service has used the bus " in told
+        for way in ("module:Service", "file.py:Service", "URL, such as http://127.0.0.1:8000", "--registry"):
+            assert way in told
+    assert "there is no module" in fails(gemstone, "describe", "nobody:Nobody")
+    assert "a service that runs" in fails(gemstone, "describe", "calendar")  # a module without a service
+
+
 def test_private_methods_are_shown_to_callers_that_the_service_knows(gemstone: Gemstone, desk: str) -> None:
     for url in (desk, bus(gemstone), desk.replace("/api", "/openrpc.json")):
         document = json.loads(gemstone("describe", url, "--header", "X-Key: sesame")[0])

@@ -1,5 +1,6 @@
 """``gemstone call``, ``services`` and ``registry`` by the names of services, as people run them."""
 
+import asyncio
 import json
 import re
 import signal
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gemstone_events.rpc.discovery.redis_strategy import RedisDiscoveryStrategy
 from tests.integration.cli_process import Gemstone, Running, fails
 
 TOKEN = "a token of more than 16 bytes"
@@ -219,11 +221,24 @@ def test_a_registry_leads_only_to_addresses_that_are_allowed(gemstone: Gemstone)
 def test_a_registry_with_a_token_answers_those_who_have_it(gemstone: Gemstone) -> None:
     gemstone.write("token", f"{TOKEN}\n")
     registry = start_registry(gemstone, "--token-file=token")
-    assert "only callers that it knows" in fails(gemstone, "services", f"--registry={registry}")
-    assert "only callers that it knows" in fails(gemstone, "call", "echo", "add", f"--registry={registry}")
+    for arguments in (["services"], ["call", "echo", "add"]):
+        told = fails(gemstone, *arguments, f"--registry={registry}")
+        assert "service_registry_token, GEMSTONE_SERVICE_REGISTRY_TOKEN, or --token-file" in told
+        assert "does the service run" not in told
     assert "nobody is found" in fails(gemstone, "services", f"--registry={registry}", "--token-file=token")
     environment = {"GEMSTONE_SERVICE_REGISTRY_TOKEN": TOKEN}
     assert "nobody is found" in fails(gemstone, "services", f"--registry={registry}", environment=environment)
+    environment = {"GEMSTONE_SERVICE_REGISTRY_TOKEN": f"another{TOKEN}"}
+    told = fails(gemstone, "services", f"--registry={registry}", environment=environment)
+    assert "does not take the token (service_registry_token, GEMSTONE_SERVICE_REGISTRY_TOKEN" in told
+
+
+def test_a_service_without_the_registrys_token_says_in_its_log_which_setting_it_is(gemstone: Gemstone) -> None:
+    gemstone.write("token", f"{TOKEN}\n")
+    registry = start_registry(gemstone, "--token-file=token")
+    gemstone.write("echo.py", ECHO.replace("NAME", "echo").replace("PORT", "0"))
+    echo = gemstone.start("run", "echo.py", environment={"GEMSTONE_SERVICE_REGISTRY_URLS": registry})
+    echo.wait_for(r"cannot be announced to .*GEMSTONE_SERVICE_REGISTRY_TOKEN")
 
 
 def test_a_registry_does_not_start_where_it_may_not(gemstone: Gemstone) -> None:
@@ -239,6 +254,68 @@ def test_a_registry_does_not_start_where_it_may_not(gemstone: Gemstone) -> None:
 def test_a_registry_that_is_away_is_a_clear_error(gemstone: Gemstone) -> None:
     for arguments in (["call", "echo", "add"], ["services"]):
         assert "127.0.0.1:1" in fails(gemstone, *arguments, "--registry=http://127.0.0.1:1")
+
+
+def test_what_is_no_registry_is_told_so(gemstone: Gemstone) -> None:
+    url = start_echo(gemstone, port="0").wait_for(r"echo is ready: (http\S+);")[1]
+    for arguments in (["call", "echo", "add"], ["services"]):
+        told = fails(gemstone, *arguments, f"--registry={url}")
+        assert "that is no registry: it has no method 'locate_service'" in told
+        assert "nobody is found" not in told
+
+
+def test_services_are_looked_up_in_redis(gemstone: Gemstone, redis_url: str, namespace: str) -> None:
+    url = start_echo(gemstone, port="0").wait_for(r"echo is ready: (http\S+);")[1]
+    by = (f"--registry={redis_url}", f"--namespace={namespace}")
+    assert "RedisDiscoveryStrategy" in fails(gemstone, "services", *by)
+    asyncio.run(RedisDiscoveryStrategy(redis_url, 60, namespace=namespace).ping("echo", url))
+    (presence,) = json.loads(gemstone("services", *by, "--json")[0])
+    assert (presence["service"], presence["urls"]) == ("echo", [url])
+    assert gemstone("call", "echo", "add", "a=2", *by) == ("42\n", "")
+    assert "there are echo" in fails(gemstone, "call", "nobody", "add", *by)
+    away = fails(gemstone, "services", "--registry=redis://:secret@127.0.0.1:1/0")
+    assert "redis://127.0.0.1:1/0 cannot be used" in away
+    assert "secret" not in away
+
+
+# What is nearly right.
+
+
+def test_a_method_that_is_not_there_is_told_with_what_may_be_meant(gemstone: Gemstone, where: list[str]) -> None:
+    url = start_echo(gemstone, *run_options(where), port="0").wait_for(r"echo is ready: (http\S+);")[1]
+    told = fails(gemstone, "call", "echo", "ad", *where)
+    assert "Method not found (code -32601): echo has no method 'ad': did you mean add?" in told
+    assert "'gemstone describe echo" in told
+    assert "guest:guest" not in told
+    told = fails(gemstone, "call", url, "fly")
+    assert told.endswith(f"{url} has no method 'fly'; 'gemstone describe {url}' lists its methods")
+    _, error = gemstone("call", "echo", "ad", "--json", *where, status=1)
+    assert json.loads(error) == {"error": {"code": -32601, "message": "Method not found"}}
+
+
+def test_an_address_without_its_scheme_is_told_how_a_url_begins(gemstone: Gemstone) -> None:
+    for command in ("call", "call_raw"):
+        told = fails(gemstone, command, "127.0.0.1:18101", "add", status=2)
+        assert "a URL begins with http://" in told
+        assert "write http://127.0.0.1:18101;" in told
+    assert "write http://127.0.0.1:8000;" in fails(gemstone, "describe", "127.0.0.1:8000", status=2)
+    assert "secret" not in fails(gemstone, "call", "ada:secret@host", "add", status=2)
+    told = fails(gemstone, "services", "--registry=127.0.0.1:8700")
+    assert "a registry's URL begins with http://: write http://127.0.0.1:8700" in told
+
+
+def test_where_the_time_is_up_nothing_is_said_of_who_is_there(gemstone: Gemstone) -> None:
+    url = start_echo(gemstone, port="0").wait_for(r"echo is ready: (http\S+);")[1]
+    for target in ("echo", url, "sqlite:///.gemstone/bus.db#echo"):
+        told = fails(gemstone, "call", target, "add", "--timeout=0.000001")
+        assert "was not reached within 1e-06 seconds (--timeout), and not called" in told
+        assert "no instance" not in told
+
+
+def test_a_parameter_that_is_misspelt_is_named_beside_the_one_that_is_missing(gemstone: Gemstone) -> None:
+    start_echo(gemstone)
+    _, error = gemstone("call", "echo", "add", "aa=1", status=1)
+    assert "missing a required argument: 'a'; got an unexpected keyword argument 'aa'" in error
 
 
 def test_a_registry_ends_well_and_leaves_nothing(gemstone: Gemstone) -> None:

@@ -22,6 +22,7 @@ from gemstone_events.rpc.call_errors import (
     InvalidAnswerError,
     OutcomeUnknownError,
     RemoteServiceError,
+    RequestRefusedError,
     ServiceNotFoundError,
     ServiceUnreachableError,
 )
@@ -165,9 +166,9 @@ REFUSALS = [
     ("401 Unauthorized", AccessDeniedError),
     ("403 Forbidden", AccessDeniedError),
     ("404 Not Found", ServiceNotFoundError),
-    ("405 Method Not Allowed", ServiceUnreachableError),
-    ("413 Content Too Large", ServiceUnreachableError),
-    ("415 Unsupported Media Type", ServiceUnreachableError),
+    ("405 Method Not Allowed", RequestRefusedError),
+    ("413 Content Too Large", RequestRefusedError),
+    ("415 Unsupported Media Type", RequestRefusedError),
     ("429 Too Many Requests", ServiceUnreachableError),
     ("503 Service Unavailable", ServiceUnreachableError),
     ("400 Bad Request", InvalidAnswerError),
@@ -222,9 +223,23 @@ async def test_proxies_of_the_environment_are_not_used(wire: HttpClientWire, mon
 async def test_a_refused_connection_is_unreachable(wire: HttpClientWire) -> None:
     async with serving(says(response())) as server:
         pass
-    with pytest.raises(ServiceUnreachableError, match="cannot be reached"):
+    with pytest.raises(ServiceUnreachableError, match="cannot be reached: the connection was refused"):
         await wire.call(server.url, request())
     assert wire.counts.unknown == 0
+
+
+@pytest.mark.parametrize("reply", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""], ids=["answers", "hangs up"])
+async def test_https_to_a_port_that_speaks_http_is_said_so(wire: HttpClientWire, reply: bytes) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(reply)
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ServiceUnreachableError, match="is it https:// to a port that speaks http") as raised:
+            await wire.call(f"https://127.0.0.1:{port}/api", request())
+    assert "None" not in str(raised.value)
 
 
 async def test_a_host_that_does_not_exist_is_unreachable(wire: HttpClientWire) -> None:

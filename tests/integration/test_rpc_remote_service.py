@@ -267,6 +267,15 @@ remote = RemoteService(sys.argv[1], namespace=sys.argv[2])
 """
 SCRIPTS = {
     "blocking": "print(remote.methods.add(19, 23))",
+    "temporary": "print(RemoteService(sys.argv[1], namespace=sys.argv[2]).methods.add(19, 23))",
+    "temporary, one after the other": """
+for a in (1, 19): found = RemoteService(sys.argv[1], namespace=sys.argv[2]).methods.add(a, 23)
+print(found)""",
+    "local to a function": """
+def main():
+    mine = RemoteService(sys.argv[1], namespace=sys.argv[2])
+    print(mine.methods.add(19, 23))
+main()""",
     "asyncio": "async def main(): print(await remote.methods.add(19, 23))\nasyncio.run(main())",
     "asyncio twice": """
 async def main(): return await remote.methods.add(10, 11)

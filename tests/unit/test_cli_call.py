@@ -5,9 +5,9 @@ import json
 import pytest
 import rich_click as click
 
-from gemstone_events.cli.call import read_header, read_params, show
+from gemstone_events.cli.call import outcome_of, read_header, read_params, show
 from gemstone_events.cli.command import Failure
-from gemstone_events.rpc.call_errors import called_service_error
+from gemstone_events.rpc.call_errors import CallTimeoutError, OutcomeUnknownError, called_service_error
 from gemstone_events.strict_json import JsonValue
 
 
@@ -72,3 +72,16 @@ def test_an_error_of_the_service_is_an_object_for_programs(capsys: pytest.Captur
     printed, error = capsys.readouterr()
     assert printed == ""
     assert json.loads(error) == {"error": {"code": 1001, "message": "Out of stock", "data": {"left": 0}}}
+
+
+async def fail_with(error: OutcomeUnknownError) -> JsonValue:
+    """A call whose outcome is unknown."""
+    raise error
+
+
+@pytest.mark.parametrize("said", ["the connection broke", "billing gave no answer in time; it may still carry it out"])
+async def test_that_a_call_may_have_been_carried_out_is_said_once(said: str) -> None:
+    with pytest.raises(Failure) as caught:
+        await outcome_of(fail_with(CallTimeoutError(said)))
+    assert caught.value.message.startswith(said)
+    assert caught.value.message.count("it may ") == 1

@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 from marshmallow import Schema, fields
+from tornado import gen
 
 from gemstone_events import EVERY_INSTANCE, Container, Event, RetryPolicy, event_handler, exposed_method
 from gemstone_events.deprecated import private_api_method, public_method
@@ -215,3 +216,21 @@ def test_delays_grow_up_to_their_ceiling_and_never_overflow():
 def test_a_policy_without_attempts_is_refused():
     with pytest.raises(ValueError, match="attempts"):
         RetryPolicy(attempts=0)
+
+
+def test_a_coroutine_in_the_style_of_tornado_is_told_how_it_is_written_now():
+    class Old(Container):
+        @event_handler("a")
+        def handle(self, body):
+            yield body
+
+        @exposed_method()
+        @gen.coroutine
+        def ask(self):
+            yield gen.sleep(0)
+
+    advice = "write async def, and await instead of yield"
+    with pytest.raises(ServiceConfigurationError, match=rf"Old\.handle is a generator.*{advice}"):
+        list(declared_handlers(Old()))
+    with pytest.raises(ServiceConfigurationError, match=rf"Old\.ask is a generator.*{advice}"):
+        list(declared_methods(Old()))

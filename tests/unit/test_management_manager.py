@@ -23,6 +23,7 @@ from gemstone_events.management import (
     HealthStatus,
     LocalComponentRegistry,
     LocalServiceException,
+    PresenceComponentRegistry,
     Service,
     ServiceInstanceProvider,
     ServiceManager,
@@ -256,7 +257,9 @@ async def test_a_registry_pushes_changes_to_channels() -> None:
         await manager.registry.register(descriptor, [ChannelAddress("fake", "fake://b")])
         await prices.price("pen")
         await manager.registry.deregister(descriptor)
-        with pytest.raises(ServiceNotFoundError, match="no instance of the component 'shop_component'"):
+        with pytest.raises(
+            ServiceNotFoundError, match="no instance of the component 'shop_component' is known to the registry of"
+        ):
             await prices.price("pen")
     assert urls == ["fake://a", "fake://b"]
 
@@ -422,3 +425,9 @@ def test_what_cannot_be_injected_is_refused() -> None:
         _ = LocalStock().prices
     with pytest.raises(ServiceConfigurationError, match="needs parentheses"):
         inject_service(LocalStock.count)  # type: ignore[arg-type]
+
+
+async def test_a_component_that_nobody_hosts_is_told_with_the_broker_that_was_asked() -> None:
+    async with ServiceManager(PresenceComponentRegistry("memory://empty", "test", patience=0.01)) as manager:
+        with pytest.raises(ServiceNotFoundError, match=r"is known to broker memory://empty \(namespace 'test'\)"):
+            await manager.get_service(Prices).price("pen")

@@ -44,6 +44,7 @@ class Server:
     is_async: bool = False
     raises: type[Exception] | None = None
     scopes: frozenset[str] = frozenset({"read"})
+    by_token: bool = False
     asked: list[str | None] = field(default_factory=list)
     clock: Clock = field(default_factory=Clock)
 
@@ -51,7 +52,9 @@ class Server:
         attempts = FailedAttempts(self.limit, 60.0, clock=self.clock)
         check = self._check_later if self.is_async else self._check
         strategies = [HeaderValidationStrategy()]
-        authentication = Authentication(check, strategies=strategies, attempts=attempts, required=self.required)
+        authentication = Authentication(
+            check, strategies=strategies, attempts=attempts, required=self.required, by_token=self.by_token
+        )
         methods = [
             Method("open", lambda: "open"),
             Method("secret", lambda: "secret", private=True),
@@ -375,6 +378,26 @@ async def test_a_denial_is_logged_with_method_wire_and_peer_and_without_token(
     assert "over memory from evil\\r\\npeer" in lines[0]
     assert len(lines[0]) < 400
     assert "bad" not in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("by_token", "headers", "is_told"),
+    [
+        (True, {"authorization": "Bearer hidden"}, True),
+        (True, BAD, False),
+        (True, {**BAD, "authorization": "Bearer hidden"}, False),
+        (False, {"authorization": "Bearer hidden"}, False),  # who knows what the service's own check reads
+    ],
+)
+async def test_a_token_where_nobody_looks_is_told_with_where_it_belongs(
+    by_token: bool, headers: dict[str, str], is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    await Server(by_token=by_token).ask("secret", headers=headers)
+
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    told = "wrong credentials (Authorization is not read: validation_strategies look for X-Api-Token)"
+    assert (told in line) is is_told
+    assert "hidden" not in line
 
 
 async def test_refusals_of_those_who_failed_too_often_are_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from gemstone_events.rpc.call_errors import (
-    CalledServiceError,
     InvalidAnswerError,
     InvalidParamsError,
     MethodNotFoundError,
+    RequestRefusedError,
     UnknownError,
 )
 from gemstone_events.rpc.client.answers import check_silence, read_batch, read_single
@@ -125,7 +125,7 @@ def test_a_call_without_an_answer_of_its_own_in_a_batch_has_an_unknown_outcome()
 
 
 def test_a_batch_that_is_refused_as_a_whole_raises() -> None:
-    with pytest.raises(CalledServiceError) as raised:
+    with pytest.raises(RequestRefusedError) as raised:
         read_batch(answer(error={"code": -32600, "message": "Invalid Request"}, id=None), [CALL])
     assert raised.value.code == -32600
 
@@ -145,3 +145,22 @@ def test_what_servers_say_to_notifications_is_passed_over(body: bytes | None) ->
 def test_a_notification_that_could_not_be_read_raises() -> None:
     with pytest.raises(MethodNotFoundError):
         check_silence(answer(error={"code": -32601, "message": "Method not found"}, id=None))
+
+
+def test_a_method_that_is_not_there_is_named_with_its_service() -> None:
+    error = {"code": -32601, "message": "Method not found"}
+    with pytest.raises(MethodNotFoundError) as raised:
+        read_single(answer(error=error, id=1), CALL, "amqp://host/#billing")
+    assert str(raised.value) == "Method not found: 'add' of amqp://host/#billing"
+    assert raised.value.message == "Method not found"
+    [result] = read_batch(b"[%b]" % answer(error=error, id=1), [CALL], "amqp://host/#billing")
+    assert str(result.error) == "Method not found: 'add' of amqp://host/#billing"
+
+
+@pytest.mark.parametrize("code", [-32600, -32700])
+def test_a_request_that_is_none_was_not_carried_out_and_a_methods_own_error_of_that_code_may_be(code: int) -> None:
+    error = {"code": code, "message": "no", "data": "why"}
+    with pytest.raises(RequestRefusedError, match="no: why"):
+        read_single(answer(error=error, id=None), CALL)
+    with pytest.raises(UnknownError):
+        read_single(answer(error=error, id=1), CALL)

@@ -125,6 +125,8 @@ def test_callbacks_run_in_threads_of_their_own_if_wanted(gates: Gates, service: 
 def test_foreign_objects_and_nothing_are_refused() -> None:
     with pytest.raises(TypeError, match="not str"):
         as_completed("call")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"not list: write \(\*calls\)"):
+        as_completed([])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="not int"):
         first_completed(5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no call"):

@@ -90,8 +90,37 @@ def test_names_with_an_underscore_in_front_are_no_methods_by_accident(wires: Fak
 
 
 def test_parameters_go_by_place_or_by_name_not_both(wires: FakeWires) -> None:
-    with RemoteService(URL) as service, pytest.raises(ValueError, match="not both"):
-        service.methods.add(1, b=2)
+    with RemoteService(URL) as service:
+        with pytest.raises(ValueError, match=r"by name, not both$"):
+            service.methods.add(1, b=2)
+        with pytest.raises(ValueError, match=r"options go into with_options\(timeout=…\)"):
+            service.methods.slow(2, timeout=0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "words"),
+    [
+        ({"service_endpoint": None}, TypeError, "the URL of a service is wanted"),
+        ({"service_endpoint": "billing"}, ServiceConfigurationError, "its scheme is missing"),
+        ({"service_endpoint": "localhost:8001/api"}, ServiceConfigurationError, "its scheme is missing"),
+        ({"retry": 4}, TypeError, r"write retry=RetryPolicy\(attempts=4\)"),
+        ({"authentication": "s3cret"}, TypeError, r"not a str: write HeaderToken\(token\) or BearerToken\(token\)$"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused_at_once(
+    arguments: dict[str, object], kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind, match=words):
+        RemoteService(**{"service_endpoint": URL, **arguments})  # type: ignore[arg-type]
+
+
+def test_a_parameter_that_is_no_json_is_named(wires: FakeWires) -> None:
+    with RemoteService(URL) as service:
+        with pytest.raises(ValueError, match="the parameter 'tags' of 'pay' cannot be sent: Object of type set"):
+            service.methods.pay(amount=1, tags={1})
+        with pytest.raises(ValueError, match="the parameter 2 of 'pay' cannot be sent"):
+            service.call_batch(MethodCall("pay", [1, {1}]))
+    assert wires.made == []
 
 
 def test_an_error_is_raised(wires: FakeWires) -> None:
@@ -117,8 +146,13 @@ def test_options_go_with_a_call(wires: FakeWires) -> None:
 
 
 def test_an_option_that_does_not_exist_is_refused(wires: FakeWires) -> None:
-    with RemoteService(URL) as service, pytest.raises(TypeError, match="patience"):
-        service.call_method("pay", patience=3)  # type: ignore[call-arg]
+    with RemoteService(URL) as service:
+        with pytest.raises(TypeError, match=r"'patience': no such option .* idempotent, timeout.* params, a list"):
+            service.call_method("pay", patience=3)  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="'patience'"):
+            service.methods.pay.with_options(patience=3)  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="'patience'"):
+            service.call_batch(MethodCall("pay"), patience=3)  # type: ignore[call-arg]
 
 
 def test_a_call_object_brings_everything_itself(wires: FakeWires) -> None:
@@ -193,6 +227,18 @@ def test_an_asynchronous_call_from_a_script_can_be_waited_for(wires: FakeWires) 
         assert len({call, call, service.methods.add.call_async()}) == 2
 
 
+def test_an_asynchronous_call_is_waited_for_only_so_long(wires: FakeWires) -> None:
+    async def hang(request: WireRequest) -> bytes | None:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    wires.answer = hang
+    with RemoteService(URL) as service:
+        call = service.methods.add.call_async(1, 2)
+        with pytest.raises(RuntimeError, match=r"not done after 0.01 s"):
+            call.result(wait=True, timeout=0.01)
+
+
 def test_an_asynchronous_call_that_fails_says_why(wires: FakeWires) -> None:
     wires.script(NOT_FOUND, NOT_FOUND)
     with RemoteService(URL) as service:
@@ -252,6 +298,15 @@ async def test_a_coroutine_awaits_the_value(wires: FakeWires) -> None:
         assert len(await service.call_batch(MethodCall("a"), MethodCall("b"))) == 2
     assert threads_of_clients() == []
     assert wires.made[0].is_closed
+
+
+async def test_a_forgotten_await_is_pointed_out(wires: FakeWires) -> None:
+    async with RemoteService(URL) as service:
+        call = service.methods.add(1, 2)
+        with pytest.raises(AttributeError, match="'methods' is asked of a call under way: await it first"):
+            call.methods  # noqa: B018
+        assert not hasattr(call, "__len__")
+        await call
 
 
 async def test_the_name_is_awaited_too(wires: FakeWires) -> None:

@@ -558,3 +558,14 @@ async def test_a_request_can_be_handled_without_bytes() -> None:
 
     assert getattr(response, "result", None) == 1
     assert await handle(JsonRpcRequest("update", [1], is_notification=True), CONTEXT) is None
+
+
+async def test_a_result_that_was_not_awaited_is_pointed_out_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    def forget() -> object:
+        return {"hi": asyncio.get_running_loop().create_future()}
+
+    assert await ask(dispatcher_of(Method("forget", forget)), call("forget")) == failure(INTERNAL)
+    await ask(dispatcher_of(Method("forget", forget)), [call("forget")])
+    assert [record.getMessage() for record in caplog.records] == [
+        "the result of 'forget' (1) cannot be sent: Object of type Future is not JSON serializable; await it"
+    ] * 2

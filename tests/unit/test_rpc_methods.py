@@ -1,5 +1,6 @@
 """How parameters become arguments, and which declarations are refused."""
 
+import datetime as dt
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial, wraps
 
@@ -9,6 +10,7 @@ from marshmallow import Schema, fields, post_load
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.errors import InvalidParams
 from gemstone_events.rpc.methods import Method, MethodTable
+from gemstone_events.rpc.protocol import Params
 
 
 def add(a: int, b: int = 2) -> int:
@@ -205,3 +207,31 @@ def test_a_generator_cannot_be_exposed(function: Callable[..., object]) -> None:
 
 def test_the_documentation_of_a_method_is_its_docstring_unless_it_is_given() -> None:
     assert (Method("add", add).doc, Method("add", add, doc="x").doc) == ("Add two numbers.", "x")
+
+
+@pytest.mark.parametrize(
+    ("function", "params", "told"),
+    [
+        (lambda article: article, {"artikel": 1}, "'article'; got an unexpected keyword argument 'artikel'"),
+        (lambda article: article, {}, "missing a required argument: 'article'"),
+        (lambda article, *, count=1: article, {"x" * 999: 1}, f"unexpected keyword argument '{'x' * 200}'"),
+        (lambda article, **others: article, {"artikel": 1}, "missing a required argument: 'article'"),
+        (lambda article=1: article, {"artikel": 1}, "got an unexpected keyword argument 'artikel'"),
+        (lambda article: article, [], "missing a required argument: 'article'"),
+    ],
+)
+def test_a_misspelt_parameter_is_named_beside_the_missing_one(
+    function: Callable[..., object], params: Params, told: str
+) -> None:
+    with pytest.raises(InvalidParams) as refused:
+        Method("m", function).bind(params)
+    assert str(refused.value.data).endswith(told)
+    assert str(refused.value.data).count("unexpected") == told.count("unexpected")
+
+
+def test_a_misspelt_parameter_of_a_typed_method_is_named_beside_the_missing_one() -> None:
+    def receive(when: dt.date) -> None: ...
+
+    with pytest.raises(InvalidParams) as refused:
+        Method("m", receive).bind({"wann": "2024-01-01"})
+    assert refused.value.data == "missing a required argument: 'when'; got an unexpected keyword argument 'wann'"

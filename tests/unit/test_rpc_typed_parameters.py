@@ -187,7 +187,7 @@ def test_a_client_refuses_arguments_that_do_not_fit_before_anything_is_called() 
     money = Money(Decimal(1))
     with pytest.raises(LocalServiceException) as refused:
         typed(add).dump((money, "2"), {})
-    assert refused.value.data == {"second": ["Not a Money."]}
+    assert refused.value.data == {"second": ["Not of the type Money."]}
     with pytest.raises(TypeError, match=r"add\(\): missing a required argument: 'second'"):
         typed(add).dump((money,), {})
     with pytest.raises(TypeError, match="all by position or all by name"):
