@@ -2,7 +2,14 @@
 
 import asyncio
 
-from gemstone_events import MicroService, OutcomeUnknownError, RpcError, ServiceNotFoundError, UnknownError, exposed_method
+from gemstone_events import (
+    MicroService,
+    OutcomeUnknownError,
+    RpcError,
+    ServiceNotFoundError,
+    UnknownError,
+    exposed_method,
+)
 
 
 class Example(MicroService):

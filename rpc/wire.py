@@ -28,7 +28,8 @@ class WireRequest:
     Attributes:
         body: one JSON-RPC request, or a batch.
         timeout: seconds that the caller waits, more than 0; the wire carries it to the server.
-        headers: names in lower case; values of printable characters. The wire adds ``TIMEOUT_HEADER`` by itself.
+        headers: names in lower case; values of printable characters. The wire adds the
+            timeout by itself, as ``TIMEOUT_HEADER`` or as what its broker has for that.
         is_answered: False where the body holds notifications only, so that nothing comes back.
     """
 

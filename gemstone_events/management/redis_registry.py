@@ -62,8 +62,7 @@ class RedisComponentRegistry(PollingRegistry):
             raise ServiceConfigurationError(f"the ttl of a registry is 0.1 seconds to one day, and not {ttl!r}")
         self._server = parse_redis_url(redis_url)
         self._ttl = ttl
-        self._namespace = check_name("namespace", namespace)
-        self._prefix = f"{self._namespace}.components"
+        self._prefix = f"{check_name('namespace', namespace)}.components"
         self._trusted = TrustedAddresses(brokers, allow)
         self._instance = secrets.token_hex(8)
         self._registered: dict[str, list[str]] = {}
@@ -71,7 +70,7 @@ class RedisComponentRegistry(PollingRegistry):
         self._news: tuple[Redis, PubSub] | None = None
 
     def __str__(self) -> str:
-        return f"the registry {self._server.address} (namespace {self._namespace!r})"
+        return self._server.address
 
     async def register(self, descriptor: ComponentDescriptor[object], addresses: Sequence[ChannelAddress]) -> None:
         """Write down where this process serves a component, and renew it until it is taken back."""

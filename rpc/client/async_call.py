@@ -24,24 +24,25 @@ class AsyncMethodCall(Generic[T]):
     Args:
         future: becomes done with the call.
         deadline: when the call is given up, by ``time.monotonic``.
-        task: the task that makes the call, where it was begun on a running loop.
     """
 
-    def __init__(
-        self, future: concurrent.futures.Future[T], deadline: float, task: asyncio.Task[T] | None = None
-    ) -> None:
+    def __init__(self, future: concurrent.futures.Future[T], deadline: float) -> None:
         self._future = future
         self._deadline = deadline
-        self._task = task
+        self._task: asyncio.Task[T] | None = None
+        self._coroutine: Coroutine[object, object, T] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
     def begin(cls, coroutine: Coroutine[object, object, T], deadline: float) -> "AsyncMethodCall[T]":
-        """Begin a call on the running loop."""
+        """Begin a call on the running loop: in the task that awaits it at once, or else in one of its own."""
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
-        task = asyncio.get_running_loop().create_task(_carry_out(coroutine, future))
-        task.add_done_callback(lambda done: _give_up(done, coroutine, future))
-        return cls(future, deadline, task)
+        call = cls(future, deadline)
+        call._coroutine = coroutine
+        call._loop = asyncio.get_running_loop()
+        call._loop.call_soon(call._begin_alone)
+        return call
 
     @property
     def longest_wait(self) -> float:
@@ -116,14 +117,27 @@ class AsyncMethodCall(Generic[T]):
 
     async def _outcome(self) -> T:
         try:
-            if self._task is not None and self._task.get_loop() is asyncio.get_running_loop():
-                return await self._task
+            if self._loop is asyncio.get_running_loop():
+                if self._coroutine is not None:
+                    # Most calls are awaited where they are made: a task of their own would cost them two turns more.
+                    coroutine, self._coroutine = self._coroutine, None
+                    return await _carry_out(coroutine, self._future)
+                if self._task is not None:
+                    return await self._task
             return await asyncio.wrap_future(self._future)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
             raise _given_up() from None
+
+    def _begin_alone(self) -> None:
+        """Nobody has awaited it in the turn in which it was made."""
+        coroutine, self._coroutine = self._coroutine, None
+        if coroutine is not None and self._loop is not None:
+            future = self._future
+            self._task = self._loop.create_task(_carry_out(coroutine, future))
+            self._task.add_done_callback(lambda done: _give_up(done, coroutine, future))
 
     def _join(self, timeout: float | None) -> None:
         if self.finished():
@@ -171,6 +185,7 @@ async def _carry_out(coroutine: Coroutine[object, object, T], future: concurrent
     try:
         result = await coroutine
     except asyncio.CancelledError:
+        future.set_exception(_given_up())
         raise
     except BaseException as error:
         future.set_exception(error)

@@ -1,12 +1,11 @@
 """Messages on a channel of aiormq, without the cost of a task, a lock and two futures for each.
 
 aiormq hands each message to a task of its own and publishes under a lock, waiting for the socket each time. Calls pay
-for that with a third of their time. This module takes two of aiormq's public attributes instead:
+for that with a third of their time. This module takes two things of aiormq's instead:
 
 - ``channel.frames``, the queue into which the connection puts what it reads: ``_Incoming`` stands in for it, puts
   messages and confirms together as they come, and passes everything else on to the channel.
-- ``channel.write_queue``, the queue from which the connection writes: ``Outbox`` gathers what is written meanwhile into
-  one entry. It waits until the socket took the one before, so that what piles up can still be withdrawn.
+- the connection's transport, below the queue and the task by which aiormq writes: see ``Outbox``.
 
 ``tests/integration/test_rpc_amqp.py`` fails when aiormq no longer works that way.
 """
@@ -73,13 +72,16 @@ class MessageChannel:
 
     Args:
         channel: whose other methods stay usable.
+        transport: of the channel's connection.
         receiver: who takes what comes.
         body_bytes: the longest body that is kept.
     """
 
-    def __init__(self, channel: aiormq.Channel, receiver: Receiver, body_bytes: int) -> None:
+    def __init__(
+        self, channel: aiormq.Channel, transport: asyncio.WriteTransport, receiver: Receiver, body_bytes: int
+    ) -> None:
         self.channel = channel
-        self.outbox = Outbox(channel)
+        self.outbox = Outbox(transport)
         channel.frames = _Incoming(channel.frames, receiver, body_bytes)
 
     async def consume(self, queue: str, tag: str, *, no_ack: bool) -> None:
@@ -88,7 +90,12 @@ class MessageChannel:
 
     def ack(self, delivery_tag: int) -> None:
         """Tell the broker that a message is done with."""
-        self.outbox.put(marshal(spec.Basic.Ack(delivery_tag), self.channel.number))
+        self.outbox.put(self.ack_frame(delivery_tag))
+
+    def ack_frame(self, delivery_tag: int) -> bytes:
+        """Return the frame that tells the broker that a message is done with."""
+        frame: bytes = marshal(spec.Basic.Ack(delivery_tag), self.channel.number)
+        return frame
 
     def publish(self, exchange: str, routing_key: str, properties: Properties, body: bytes, *, mandatory: bool) -> None:
         """Send a message."""

@@ -24,6 +24,7 @@ from aiormq.exceptions import (
 from gemstone_events.amqp_url import Broker
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
+from gemstone_events.rpc.wires.amqp_channel import MessageChannel, Receiver
 from gemstone_events.rpc.wires.amqp_reader import CarefulTransport
 
 CONNECT_TIMEOUT = 10.0
@@ -63,6 +64,12 @@ class AmqpConnection:
         """Open a channel of the layer under aio-pika, whose own wrappers take twice as long per message."""
         channel = await self._connection.channel(publisher_confirms=confirms)
         return cast(aiormq.Channel, await channel.get_underlay_channel())
+
+    async def messages(self, receiver: Receiver, body_bytes: int, *, confirms: bool) -> MessageChannel:
+        """Open a channel for messages: ``receiver`` takes what comes, with bodies of ``body_bytes`` at most."""
+        channel = await self.channel(confirms=confirms)
+        assert self._transport.transport is not None  # a channel was opened through it
+        return MessageChannel(channel, self._transport.transport, receiver, body_bytes)
 
     async def close(self) -> None:
         """Say goodbye, for ``CLOSE_TIMEOUT`` seconds at most, then close the socket in any case. Twice is harmless."""

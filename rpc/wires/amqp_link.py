@@ -76,7 +76,7 @@ class AmqpLink:
 
     async def _connect(self) -> ClientSession:
         connection = await connect(self._broker, f"{self._settings.client} (calls)")
-        session = ClientSession(connection, self._settings, self._counts, self._ended)
+        session = ClientSession(connection, self._broker.user, self._settings, self._counts, self._ended)
         try:
             await session.open()
         except BaseException as error:

@@ -32,7 +32,7 @@ class NoticeChannel:
 
     async def open(self, connection: AmqpConnection) -> None:
         """Open the channel. Whatever aiormq raises comes through."""
-        self.channel = MessageChannel(await connection.channel(confirms=True), self, 0)
+        self.channel = await connection.messages(self, 0, confirms=True)
 
     def send(self, call: PendingCall, write: Callable[[], bytes]) -> None:
         """Send a notification; ``write`` returns its frames, or nothing where it is given up meanwhile."""

@@ -21,6 +21,10 @@ MAX_DEPTH = 32
 
 _READ_AHEAD = 256 * 1024
 _HEAD = struct.Struct(">BHI")
+_FLAGS = struct.Struct(">H")
+_FLAGS_AT = 12
+# Properties (AMQP 0-9-1, class basic): a table, a time, or more flags to follow.
+_NEEDS_CARE = 1 << 13 | 1 << 6 | 1
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _DELIVER = struct.pack(">HH", 60, 60)
 _CONTENT_TYPE_ONLY = b"\x80\x00" + bytes([len(UNREADABLE)]) + UNREADABLE.encode()
@@ -93,13 +97,16 @@ class CarefulTransport(TransportFactory):
 
 def _readable_header(rest: bytes) -> bytes:
     """Return the payload of a content header, and the frame's end, without properties that cannot be read."""
+    (flags,) = _FLAGS.unpack_from(rest, _FLAGS_AT)
+    if not flags & _NEEDS_CARE and rest[_FLAGS_AT + 2 : -1].isascii():
+        return rest  # texts and small numbers only, as an answer has them: no need to read it twice
     header = ContentHeader()
     try:
         header.unmarshal(rest[:-1])
         is_readable = _is_flat(header.properties.headers)
     except Exception:  # noqa: BLE001 - whatever it is, aiormq would fail of it
         is_readable = False
-    return rest if is_readable else rest[:12] + _CONTENT_TYPE_ONLY + rest[-1:]
+    return rest if is_readable else rest[:_FLAGS_AT] + _CONTENT_TYPE_ONLY + rest[-1:]
 
 
 def _readable_delivery(rest: bytes) -> bytes:

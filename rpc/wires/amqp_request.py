@@ -43,7 +43,7 @@ class ForbiddenReplyError(Exception):
 def read_request(message: Received, namespace: str, body_bytes: int) -> ServedRequest:
     """Read a message.
 
-    The timeout is that of ``TIMEOUT_HEADER``, or the message's ``expiration`` where a caller of another make sets that.
+    The timeout is the message's ``expiration``, or that of ``TIMEOUT_HEADER`` where a caller sends one.
 
     Raises:
         ForbiddenReplyError: see ``check_reply_to``. It is not to be carried out, and nobody to be told.
@@ -57,7 +57,7 @@ def read_request(message: Received, namespace: str, body_bytes: int) -> ServedRe
     context = CallContext(
         WIRE,
         headers,
-        f"{WIRE}:{_printable(properties.user_id or properties.app_id or '')}",
+        f"{WIRE}:{_printable(properties.user_id or '')}",
         timeout=_expiration(properties) if timeout is None else timeout,
         is_repeated=message.redelivered,
     )

@@ -94,8 +94,8 @@ class ServerSession:
             ServiceConfigurationError: the queue exists and was declared otherwise.
         """
         async with asyncio.timeout(ANSWER_TIMEOUT):
-            channel = await self._connection.channel(confirms=False)
-            self._channel = MessageChannel(channel, self, self._settings.body_bytes)
+            self._channel = await self._connection.messages(self, self._settings.body_bytes, confirms=False)
+            channel = self._channel.channel
             watch(channel, self._end)
             channel.on_consumer_cancel_callbacks.add(self._on_cancel)
             await channel.basic_qos(prefetch_count=min(self._settings.concurrency, MAX_PREFETCH))
@@ -129,11 +129,12 @@ class ServerSession:
             self._counts.lost += 1
             _logger.debug("an answer is lost with its connection; the request comes again, as repeated")
             return
+        frames = self._channel.ack_frame(delivery_tag)
         if body is not None and request.reply_to is not None:
             # The broker counts direct reply-to as no queue, and would return each answer to it besides delivering it.
             mandatory = not request.reply_to.startswith(DIRECT_REPLIES)
-            self._reply(request.reply_to, request.correlation_id, body, mandatory=mandatory)
-        self._channel.ack(delivery_tag)
+            frames = self._reply(request.reply_to, request.correlation_id, body, mandatory=mandatory) + frames
+        self._channel.outbox.put(frames)
 
     def on_message(self, message: Received) -> None:
         """Take a call or a question."""
@@ -165,11 +166,11 @@ class ServerSession:
     def on_confirm(self, number: int, multiple: bool, taken: bool) -> None:
         """Nothing: the channel asks for no confirms."""
 
-    def _reply(self, reply_to: str, correlation_id: str | None, body: bytes, *, mandatory: bool) -> None:
+    def _reply(self, reply_to: str, correlation_id: str | None, body: bytes, *, mandatory: bool) -> bytes:
         properties = spec.Basic.Properties(
             "application/json", delivery_mode=_TRANSIENT, correlation_id=correlation_id, app_id=self._settings.service
         )
-        self._channel.publish("", reply_to, properties, body, mandatory=mandatory)
+        return self._channel.message("", reply_to, properties, body, mandatory=mandatory)
 
     def _answer_question(self, message: Received) -> None:
         reply_to = message.properties.reply_to
@@ -180,7 +181,7 @@ class ServerSession:
             return
         body = answer(message.body, self._presence, stopping=self._stopping)
         if body is not None and reply_to:
-            self._reply(reply_to, message.properties.correlation_id, body, mandatory=False)
+            self._channel.outbox.put(self._reply(reply_to, message.properties.correlation_id, body, mandatory=False))
 
     def _presence(self) -> Presence:
         return self._settings.presence()

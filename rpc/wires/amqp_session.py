@@ -8,7 +8,6 @@ from functools import partial
 
 from pamqp import commands as spec
 
-from gemstone_events.rpc.call_context import TIMEOUT_HEADER, write_timeout
 from gemstone_events.rpc.call_errors import (
     InvalidAnswerError,
     OutcomeUnknownError,
@@ -42,6 +41,7 @@ class ClientSession:
 
     Args:
         connection: logged in.
+        user: logged in as; the broker vouches for it to services.
         settings: the caller's.
         counts: of the wire.
         on_end: called once when the connection is no more, with this session.
@@ -50,11 +50,13 @@ class ClientSession:
     def __init__(
         self,
         connection: AmqpConnection,
+        user: str,
         settings: ClientSettings,
         counts: WireCounts,
         on_end: "Callable[[ClientSession], object]",
     ) -> None:
         self._connection = connection
+        self._user = user
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._pending = PendingCalls(settings.pending, counts)
@@ -71,7 +73,7 @@ class ClientSession:
     async def open(self) -> None:
         """Make ready to call. Whatever aiormq raises comes through."""
         body_bytes = max(self._settings.body_bytes, MAX_PRESENCE_BYTES)
-        self._channel = MessageChannel(await self._connection.channel(confirms=False), self, body_bytes)
+        self._channel = await self._connection.messages(self, body_bytes, confirms=False)
         await self._channel.consume(REPLIES, "answers", no_ack=True)
         await self._notices.open(self._connection)
         for channel in (self._channel, self._notices.channel):
@@ -176,13 +178,13 @@ class ClientSession:
         left = call.due - self._loop.time()
         properties = spec.Basic.Properties(
             _CONTENT_TYPE,
-            headers={**request.headers, TIMEOUT_HEADER: write_timeout(left)},
+            headers=dict(request.headers) or None,
             delivery_mode=_TRANSIENT if call.is_answered else _PERSISTENT,
             correlation_id=call.id if call.is_answered else None,
             reply_to=REPLIES if call.is_answered else None,
-            expiration=str(max(1, int(left * 1000))),
+            expiration=str(max(1, int(left * 1000))),  # the deadline, for the broker and for the server
             message_id=None if call.is_answered else call.id,
-            app_id=self._settings.client,
+            user_id=self._user,
         )
         queue = call_queue(self._settings.namespace, call.service)
         try:

@@ -5,7 +5,12 @@ import itertools
 import time
 from collections.abc import Callable
 
-from gemstone_events.rpc.call_errors import InvalidAnswerError, OutcomeUnknownError, ServiceUnreachableError
+from gemstone_events.rpc.call_errors import (
+    InvalidAnswerError,
+    OutcomeUnknownError,
+    RequestRefusedError,
+    ServiceUnreachableError,
+)
 from gemstone_events.rpc.wire import WireCounts
 from gemstone_events.rpc.wires.embedded_deadlines import FutureDeadlines
 from gemstone_events.rpc.wires.embedded_folder import BusFolder, InstanceGoneError
@@ -188,7 +193,7 @@ class ClientConnection(FrameProtocol):
             future.set_exception(InvalidAnswerError(f"the answer has {frame.length} bytes, more than are taken"))
         elif frame.kind == Kind.REFUSED:
             reason = frame.body.decode(errors="replace")
-            future.set_exception(ServiceUnreachableError(reason) if reason else CallRefusedError())
+            future.set_exception(RequestRefusedError(reason) if reason else CallRefusedError())
         elif frame.kind == Kind.LOST:
             future.set_exception(OutcomeUnknownError("the service gave the call up before its end"))
         else:

@@ -156,4 +156,4 @@ class ServerSession(FrameProtocol):
 def _shown_peer(descriptor: int) -> str:
     with socket.socket(fileno=os.dup(descriptor)) as connection:
         peer = peer_of(connection)
-    return "unix:" if peer is None else f"unix:pid={peer[0]},uid={peer[1]}"
+    return "unix:" if peer is None else f"unix:uid={peer[1]}"

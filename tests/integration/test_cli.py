@@ -139,7 +139,10 @@ def test_a_service_that_starts_on_import_is_told_where_to_put_start(gemstone: Ge
         (["broken"], "importing broken failed: '\\(' was never closed"),
         (["failing"], r"importing failing failed: ZeroDivisionError: .*failing\.py, line 2; --debug shows"),
         (["lacking"], "importing lacking failed: ModuleNotFoundError: No module named 'not_installed'"),
-        (["two.py"], "two.py has 2 services, One, Two: choose one as two.py:One, or run all: gemstone run two.py:One two.py:Two"),
+        (
+            ["two.py"],
+            "two.py has 2 services, One, Two: choose one as two.py:One, or run all: gemstone run two.py:One two.py:Two",
+        ),
         (["empty"], "empty has no service"),
         (["nameless"], "No name defined for the microservice"),
         (["shop", "--event-transports", "carrier-pigeon://loft"], "no transport answers to 'carrier-pigeon://loft'"),

@@ -154,14 +154,14 @@ async def test_odd_headers_are_passed_over(rabbitmq_url: str, namespace: str, st
         "b": True,
     }
     async with serving(rabbitmq_url, namespace, held.answer):
-        message = aio_pika.Message(b"1", headers=headers, expiration=7.5, app_id="theirs")
+        message = aio_pika.Message(b"1", headers=headers, expiration=7.5, user_id="guest")
         await send(stranger, f"{namespace}.rpc.orders", message)
         await eventually(lambda: bool(held.calls), "the call")
     [(_, context)] = held.calls
     assert context.headers == {"upper": "a", "number": "3"}
     assert context.timeout is not None
     assert 5.0 < context.timeout <= 7.5
-    assert context.peer == "amqp:theirs"
+    assert context.peer == "amqp:guest"
 
 
 async def test_a_deleted_queue_is_declared_anew_and_served_again(

@@ -49,8 +49,29 @@ class Seen:
         self.confirms.append((number, multiple, taken))
 
 
-def over(channel: Channel, seen: Seen, body_bytes: int = 100) -> MessageChannel:
-    return MessageChannel(cast(aiormq.Channel, channel), seen, body_bytes)
+class Transport(asyncio.WriteTransport):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+        self.buffered = 0
+        self.closing = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes.append(bytes(data))
+
+    def get_write_buffer_size(self) -> int:
+        return self.buffered
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+
+def over(
+    channel: Channel, seen: Seen, body_bytes: int = 100, transport: asyncio.WriteTransport | None = None
+) -> MessageChannel:
+    return MessageChannel(cast(aiormq.Channel, channel), transport or Transport(), seen, body_bytes)
 
 
 async def come(channel: Channel, *frames: object) -> None:
@@ -125,11 +146,12 @@ async def test_a_receivers_exception_ends_nothing(caplog: pytest.LogCaptureFixtu
 
 
 async def test_a_message_is_written_as_frames() -> None:
-    channel = Channel()
-    messages = over(channel, Seen())
+    channel, transport = Channel(), Transport()
+    messages = over(channel, Seen(), transport=transport)
     messages.publish("", "orders", spec.Basic.Properties(app_id="me"), b"x" * 25, mandatory=True)
     messages.ack(9)
-    payload = (await channel.written()).payload
+    await asyncio.sleep(0)
+    payload = b"".join(transport.writes)
     frames = []
     while payload:
         consumed, number, frame = unmarshal(payload)
@@ -146,55 +168,61 @@ async def test_a_message_is_written_as_frames() -> None:
     assert ack.delivery_tag == 9
 
 
-async def test_what_is_put_meanwhile_is_written_at_once_and_in_order() -> None:
-    channel = Channel()
-    outbox = Outbox(cast(aiormq.Channel, channel))
-    outbox.put(b"1")
-    outbox.put(b"2")
-    first = await channel.written()
-    assert first.payload == b"12"
-    withdrawn = False
-    outbox.put(lambda: b"" if withdrawn else b"3")
+async def test_the_first_of_a_turn_is_written_at_once_and_the_others_together() -> None:
+    transport = Transport()
+    outbox = Outbox(transport)
+    for frame in (b"1", b"2", b"3"):
+        outbox.put(frame)
+    assert transport.writes == [b"1"]
+    await asyncio.sleep(0)
+    assert transport.writes == [b"1", b"23"]
+    await asyncio.sleep(0)
     outbox.put(b"4")
-    assert channel.write_queue.empty()
+    assert transport.writes[-1] == b"4"
+
+
+async def test_what_the_socket_does_not_take_can_be_withdrawn() -> None:
+    transport = Transport()
+    outbox = Outbox(transport)
+    transport.buffered = 100_000
+    withdrawn = False
+    outbox.put(lambda: b"" if withdrawn else b"1")
+    outbox.put(b"2")
+    await asyncio.sleep(0)
+    assert transport.writes == []
     withdrawn = True
-    first.drain()
-    second = await channel.written()
-    assert second.payload == b"4"
     flushed = asyncio.create_task(outbox.flushed())
     await asyncio.sleep(0)
     assert not flushed.done()
-    second.drain()
+    transport.buffered = 0
     await asyncio.wait_for(flushed, 5.0)
+    assert transport.writes == [b"2"]
 
 
 async def test_where_all_is_withdrawn_nothing_is_written() -> None:
-    channel = Channel()
-    outbox = Outbox(cast(aiormq.Channel, channel))
+    transport = Transport()
+    outbox = Outbox(transport)
     outbox.put(lambda: b"")
     await asyncio.wait_for(outbox.flushed(), 5.0)
-    assert channel.write_queue.empty()
+    assert transport.writes == []
 
 
-async def test_a_full_queue_is_waited_for() -> None:
-    channel = Channel()
-    for _ in range(2):
-        channel.write_queue.put_nowait(ChannelFrame(b"other", should_close=False))
-    outbox = Outbox(cast(aiormq.Channel, channel))
-    outbox.put(b"1")
+async def test_nothing_is_written_to_a_connection_that_closes() -> None:
+    transport = Transport()
+    outbox = Outbox(transport)
+    transport.closing = True
+    written = []
+    outbox.put(lambda: bytes(written.append(1) or b"1"))
     await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert [(await channel.written()).payload for _ in range(3)] == [b"other", b"other", b"1"]
+    assert (transport.writes, written) == ([], [])
 
 
 async def test_much_is_written_in_parts() -> None:
-    channel = Channel()
-    outbox = Outbox(cast(aiormq.Channel, channel))
+    transport = Transport()
+    outbox = Outbox(transport)
+    transport.buffered = 100_000
     for _ in range(5):
         outbox.put(b"x" * 100_000)
-    sizes = []
-    for _ in range(2):
-        frame = await channel.written()
-        sizes.append(len(frame.payload))
-        frame.drain()
-    assert sizes == [300_000, 200_000]
+    transport.buffered = 0
+    await asyncio.wait_for(outbox.flushed(), 5.0)
+    assert [len(write) for write in transport.writes] == [300_000, 200_000]
