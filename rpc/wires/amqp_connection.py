@@ -24,8 +24,9 @@ from aiormq.exceptions import (
 from gemstone_events.amqp_url import Broker
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
-from gemstone_events.rpc.wires.amqp_channel import MessageChannel, Receiver
-from gemstone_events.rpc.wires.amqp_reader import CarefulTransport
+from gemstone_events.rpc.wires.amqp_channel import MessageChannel
+from gemstone_events.rpc.wires.amqp_incoming import Receiver
+from gemstone_events.rpc.wires.amqp_reader import FrameTransport
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to connect and log in."""
@@ -56,7 +57,7 @@ class AmqpConnection:
         transport: below it.
     """
 
-    def __init__(self, connection: aio_pika.Connection, transport: CarefulTransport) -> None:
+    def __init__(self, connection: aio_pika.Connection, transport: FrameTransport) -> None:
         self._connection = connection
         self._transport = transport
 
@@ -68,8 +69,9 @@ class AmqpConnection:
     async def messages(self, receiver: Receiver, body_bytes: int, *, confirms: bool) -> MessageChannel:
         """Open a channel for messages: ``receiver`` takes what comes, with bodies of ``body_bytes`` at most."""
         channel = await self.channel(confirms=confirms)
-        assert self._transport.transport is not None  # a channel was opened through it
-        return MessageChannel(channel, self._transport.transport, receiver, body_bytes)
+        transport = self._transport
+        assert transport.transport is not None  # a channel was opened through it
+        return MessageChannel(channel, transport.reader, transport.transport, receiver, body_bytes)
 
     async def close(self) -> None:
         """Say goodbye, for ``CLOSE_TIMEOUT`` seconds at most, then close the socket in any case. Twice is harmless."""
@@ -143,7 +145,7 @@ async def connect(broker: Broker, name: str) -> AmqpConnection:
     )
     # What aio_pika.connect does, but for the transport.
     connection = aio_pika.Connection(url, ssl_context=context, client_properties={"connection_name": name})
-    transport = connection.kwargs["transport_factory"] = CarefulTransport()
+    transport = connection.kwargs["transport_factory"] = FrameTransport()
     try:
         await connection.connect(timeout=CONNECT_TIMEOUT)
     except BaseException as error:

@@ -16,8 +16,9 @@ from gemstone_events.rpc.call_errors import (
 from gemstone_events.rpc.presence import MAX_PRESENCE_BYTES, Presence
 from gemstone_events.rpc.wire import ClientSettings, WireCounts, WireRequest
 from gemstone_events.rpc.wires.amqp_address import call_queue, presence_exchange
-from gemstone_events.rpc.wires.amqp_channel import MessageChannel, Properties, Received
+from gemstone_events.rpc.wires.amqp_channel import MessageChannel
 from gemstone_events.rpc.wires.amqp_connection import AmqpConnection, watch
+from gemstone_events.rpc.wires.amqp_incoming import Properties, Received
 from gemstone_events.rpc.wires.amqp_liveness import Liveness
 from gemstone_events.rpc.wires.amqp_notices import NoticeChannel, not_found
 from gemstone_events.rpc.wires.amqp_pending import PendingCall, PendingCalls

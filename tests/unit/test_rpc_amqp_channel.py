@@ -2,31 +2,29 @@
 
 import asyncio
 import logging
+from datetime import UTC, datetime
 from typing import cast
 
 import aiormq
 import pytest
-from aiormq.abc import ChannelFrame
 from pamqp import commands as spec
+from pamqp.base import Frame
 from pamqp.body import ContentBody
-from pamqp.frame import unmarshal
+from pamqp.frame import marshal, unmarshal
 from pamqp.header import ContentHeader
+from pamqp.heartbeat import Heartbeat
 
-from gemstone_events.rpc.wires.amqp_channel import MessageChannel, Properties, Received
+from gemstone_events.rpc.wires.amqp_channel import MessageChannel
+from gemstone_events.rpc.wires.amqp_incoming import Properties, Received
 from gemstone_events.rpc.wires.amqp_outbox import Outbox
+from gemstone_events.rpc.wires.amqp_reader import FrameReader
 
 
 class Channel:
     """What a channel of aiormq is for us."""
 
-    def __init__(self) -> None:
-        self.number = 5
-        self.max_content_size = 10
-        self.frames: asyncio.Queue[tuple[int, object]] = asyncio.Queue()
-        self.write_queue: asyncio.Queue[ChannelFrame] = asyncio.Queue(2)
-
-    async def written(self) -> ChannelFrame:
-        return await asyncio.wait_for(self.write_queue.get(), 5.0)
+    number = 5
+    max_content_size = 10
 
 
 class Seen:
@@ -69,22 +67,31 @@ class Transport(asyncio.WriteTransport):
 
 
 def over(
-    channel: Channel, seen: Seen, body_bytes: int = 100, transport: asyncio.WriteTransport | None = None
+    seen: Seen,
+    body_bytes: int = 100,
+    transport: asyncio.WriteTransport | None = None,
+    reader: FrameReader | None = None,
 ) -> MessageChannel:
-    return MessageChannel(cast(aiormq.Channel, channel), transport or Transport(), seen, body_bytes)
+    reader = reader or FrameReader(asyncio.get_running_loop())
+    return MessageChannel(cast(aiormq.Channel, Channel()), reader, transport or Transport(), seen, body_bytes)
 
 
-async def come(channel: Channel, *frames: object) -> None:
-    for frame in frames:
-        await channel.frames.put((1, frame))
+def come(reader: FrameReader, *frames: Frame) -> None:
+    reader.feed_data(b"".join(marshal(frame, Channel.number) for frame in frames))
+
+
+async def passed(reader: FrameReader) -> list[bytes]:
+    """Return what aiormq gets to read."""
+    reader.feed_eof()
+    return [await reader.read()]
 
 
 async def test_a_message_is_put_together_from_its_frames() -> None:
-    channel, seen = Channel(), Seen()
-    over(channel, seen)
+    reader, seen = FrameReader(asyncio.get_running_loop()), Seen()
+    over(seen, reader=reader)
     properties = spec.Basic.Properties(correlation_id="7")
-    await come(
-        channel,
+    come(
+        reader,
         spec.Basic.Deliver("tag", 3, True, "", "q"),
         ContentHeader(body_size=5, properties=properties),
         ContentBody(b"123"),
@@ -98,19 +105,19 @@ async def test_a_message_is_put_together_from_its_frames() -> None:
 
 
 async def test_a_body_beyond_the_limit_is_not_kept() -> None:
-    channel, seen = Channel(), Seen()
-    over(channel, seen, body_bytes=4)
+    reader, seen = FrameReader(asyncio.get_running_loop()), Seen()
+    over(seen, 4, reader=reader)
     for body in (b"12345", b"1234"):
-        await come(channel, spec.Basic.Deliver("t", 1), ContentHeader(body_size=len(body)), ContentBody(body))
+        come(reader, spec.Basic.Deliver("t", 1, False, "", "q"), ContentHeader(body_size=len(body)), ContentBody(body))
     assert [(message.body, message.size) for message in seen.messages] == [(None, 5), (b"1234", 4)]
 
 
 async def test_returns_and_confirms_reach_the_receiver() -> None:
-    channel, seen = Channel(), Seen()
-    over(channel, seen)
+    reader, seen = FrameReader(asyncio.get_running_loop()), Seen()
+    over(seen, reader=reader)
     properties = spec.Basic.Properties(correlation_id="7")
-    await come(
-        channel,
+    come(
+        reader,
         spec.Basic.Return(312, "NO_ROUTE", "", "q"),
         ContentHeader(body_size=1, properties=properties),
         ContentBody(b"1"),
@@ -123,31 +130,90 @@ async def test_returns_and_confirms_reach_the_receiver() -> None:
 
 
 async def test_everything_else_is_the_channels_own() -> None:
-    channel, seen = Channel(), Seen()
-    waiting = asyncio.create_task(channel.frames.get())
-    await asyncio.sleep(0)
-    over(channel, seen)
-    frames = [spec.Queue.DeclareOk("q", 0, 0), spec.Basic.Cancel("tag"), spec.Channel.Close()]
-    await come(channel, *frames)
-    # The channel waited at its queue before anything stood in for it.
-    assert await waiting == (1, frames[0])
-    assert [await channel.frames.get() for _ in frames[1:]] == [(1, frame) for frame in frames[1:]]
-    channel.frames.task_done()
+    reader, seen = FrameReader(asyncio.get_running_loop()), Seen()
+    over(seen, reader=reader)
+    frames = [spec.Queue.DeclareOk("q", 0, 0), spec.Basic.Cancel("tag", True), spec.Channel.Close(200, "", 0, 0)]
+    come(reader, *frames)
+    assert await passed(reader) == [b"".join(marshal(frame, Channel.number) for frame in frames)]
+
+
+async def test_frames_come_in_pieces_of_any_size() -> None:
+    reader, seen = FrameReader(asyncio.get_running_loop()), Seen()
+    over(seen, reader=reader)
+    raw = marshal(Heartbeat(), 0) + b"".join(
+        marshal(frame, number)
+        for number in (Channel.number, 7)
+        for frame in (spec.Basic.Deliver("t", 1, False, "", "q"), ContentHeader(body_size=3), ContentBody(b"abc"))
+    )
+    for at in range(len(raw)):
+        reader.feed_data(raw[at : at + 1])
+    assert [message.body for message in seen.messages] == [b"abc"]
+    [rest] = await passed(reader)
+    assert rest == raw[:8] + raw[-(len(raw) - 8) // 2 :]  # the heartbeat, and what belongs to another channel
+
+
+async def test_aiormq_does_not_take_a_broker_for_dead_whose_messages_are_all_taken() -> None:
+    loop = asyncio.get_running_loop()
+    reader, seen = FrameReader(loop), Seen()
+    over(seen, reader=reader)
+    reader._passed_at = loop.time() - 60
+    come(reader, spec.Basic.Ack(1, False))
+    assert await passed(reader) == [marshal(Heartbeat(), 0)]
+
+
+async def test_a_server_that_speaks_another_protocol_is_left_to_aiormq() -> None:
+    reader = FrameReader(asyncio.get_running_loop())
+    for piece in (b"AMQP\x00\x00\x09", b"\x01"):
+        reader.feed_data(piece)
+    assert await passed(reader) == [b"AMQP\x00\x00\x09\x01"]
+
+
+def header(**properties: object) -> bytes:
+    return marshal(ContentHeader(properties=spec.Basic.Properties(**properties), body_size=0), Channel.number)  # type: ignore[arg-type]
+
+
+def deep() -> dict[str, object]:
+    table: dict[str, object] = {}
+    for _ in range(40):
+        table = {"a": [table]}
+    return table
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        header(app_id="AAAA").replace(b"AAAA", b"\xff\xff\xff\xff"),
+        header(correlation_id="AAAA", reply_to="q").replace(b"AAAA", b"\xc3\x28\xa0\xa1"),
+        header(headers={"AAAA": 1}).replace(b"AAAA", b"\xff\xff\xff\xff"),
+        header(timestamp=datetime.fromtimestamp(0x41414141, UTC)).replace(b"\0\0\0\0AAAA", b"\xff" * 8),
+        header(headers=deep()),
+    ],
+)
+async def test_properties_that_cannot_be_read_are_put_aside(broken: bytes) -> None:
+    reader, seen = FrameReader(asyncio.get_running_loop()), Seen()
+    over(seen, reader=reader)
+    deliver = marshal(spec.Basic.Deliver("tag", 2**40, True, "exchange", "AAAA"), Channel.number)
+    reader.feed_data(deliver.replace(b"AAAA", b"\xff\xff\xff\xff") + broken)
+    reader.feed_data(deliver + header(app_id="next"))
+    first, second = seen.messages
+    assert (first.consumer, first.delivery_tag, first.redelivered) == ("tag", 2**40, True)
+    assert (first.properties.content_type, first.properties.reply_to) == ("unreadable", None)
+    assert second.properties.app_id == "next"
 
 
 async def test_a_receivers_exception_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
-    channel, seen = Channel(), Seen()
-    over(channel, seen)
+    reader, seen = FrameReader(asyncio.get_running_loop()), Seen()
+    over(seen, reader=reader)
     for body in (b"bad", b"next"):
-        await come(channel, spec.Basic.Deliver("t", 1), ContentHeader(body_size=len(body)), ContentBody(body))
+        come(reader, spec.Basic.Deliver("t", 1, False, "", "q"), ContentHeader(body_size=len(body)), ContentBody(body))
     assert [message.body for message in seen.messages] == [b"bad", b"next"]
     assert "a receiver's own fault" in caplog.text
 
 
 async def test_a_message_is_written_as_frames() -> None:
-    channel, transport = Channel(), Transport()
-    messages = over(channel, Seen(), transport=transport)
+    transport = Transport()
+    messages = over(Seen(), transport=transport)
     messages.publish("", "orders", spec.Basic.Properties(app_id="me"), b"x" * 25, mandatory=True)
     messages.ack(9)
     await asyncio.sleep(0)

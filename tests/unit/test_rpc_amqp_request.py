@@ -3,7 +3,7 @@
 import pytest
 from pamqp import commands as spec
 
-from gemstone_events.rpc.wires.amqp_channel import Received
+from gemstone_events.rpc.wires.amqp_incoming import Received
 from gemstone_events.rpc.wires.amqp_request import ForbiddenReplyError, ServedRequest, check_reply_to, read_request
 
 
