@@ -15,7 +15,6 @@ import aio_pika
 import aiohttp
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
-from gemstone_events.rpc.wires.embedded_client import EmbeddedClientWire
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.dispatcher import Dispatcher
 from gemstone_events.rpc.methods import Method, MethodTable
 from gemstone_events.rpc.wire import ClientSettings, WireRequest
+from gemstone_events.rpc.wires.embedded_client import EmbeddedClientWire
 from tests.hostile_json_rpc import CORPUS, check_answer, documents, variants
 from tests.integration.rpc_hostile_peer import Target
 
