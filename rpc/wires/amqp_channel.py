@@ -13,10 +13,10 @@ from pamqp import commands as spec
 from pamqp.base import Frame
 from pamqp.body import ContentBody
 from pamqp.frame import marshal
-from pamqp.header import ContentHeader
 
 from gemstone_events.rpc.wires.amqp_incoming import Incoming, Properties, Receiver
 from gemstone_events.rpc.wires.amqp_outbox import Outbox
+from gemstone_events.rpc.wires.amqp_properties import header_frame
 from gemstone_events.rpc.wires.amqp_reader import FrameReader
 
 
@@ -68,7 +68,7 @@ class MessageChannel:
         size = self.channel.max_content_size
         frames = [
             _publish(exchange, routing_key, mandatory, number),
-            marshal(ContentHeader(properties=properties, body_size=len(body)), number),
+            header_frame(number, len(body), properties),
         ]
         frames += [marshal(ContentBody(body[at : at + size]), number) for at in range(0, len(body), size)]
         return b"".join(frames)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from pamqp import commands as spec
-from pamqp.header import ContentHeader
 
+from gemstone_events.rpc.wires.amqp_properties import read_properties
 from gemstone_events.rpc.wires.amqp_reader import BODY, HEADER, METHOD
 
 Properties: TypeAlias = spec.Basic.Properties
@@ -124,11 +124,10 @@ class Incoming:
 
 
 def _properties(payload: bytes) -> Properties:
-    header = ContentHeader()
     try:
-        header.unmarshal(payload)
-        if _is_flat(header.properties.headers):
-            return header.properties
+        properties = read_properties(payload)
+        if _is_flat(properties.headers):
+            return properties
     except Exception:
         _logger.debug("a message has properties that cannot be read", exc_info=True)
     return spec.Basic.Properties(UNREADABLE)

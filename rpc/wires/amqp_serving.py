@@ -33,7 +33,6 @@ LEAVE_TIMEOUT = 2.0
 MAX_PREFETCH = 65535
 
 _CALLS, _QUESTIONS = "calls", "questions"
-_TRANSIENT = 1
 
 _logger = logging.getLogger("gemstone_events.rpc.amqp")
 
@@ -168,9 +167,7 @@ class ServerSession:
         """Nothing: the channel asks for no confirms."""
 
     def _reply(self, reply_to: str, correlation_id: str | None, body: bytes, *, mandatory: bool) -> bytes:
-        properties = spec.Basic.Properties(
-            "application/json", delivery_mode=_TRANSIENT, correlation_id=correlation_id, app_id=self._settings.service
-        )
+        properties = spec.Basic.Properties("application/json", correlation_id=correlation_id)
         return self._channel.message("", reply_to, properties, body, mandatory=mandatory)
 
     def _answer_question(self, message: Received) -> None:

@@ -180,7 +180,7 @@ class ClientSession:
         properties = spec.Basic.Properties(
             _CONTENT_TYPE,
             headers=dict(request.headers) or None,
-            delivery_mode=_TRANSIENT if call.is_answered else _PERSISTENT,
+            delivery_mode=None if call.is_answered else _PERSISTENT,
             correlation_id=call.id if call.is_answered else None,
             reply_to=REPLIES if call.is_answered else None,
             expiration=str(max(1, int(left * 1000))),  # the deadline, for the broker and for the server
