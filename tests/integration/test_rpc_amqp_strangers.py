@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -22,7 +23,7 @@ from gemstone_events.rpc.call_errors import (
 )
 from gemstone_events.rpc.wire import WireRequest
 from gemstone_events.rpc.wires.amqp_client import AmqpClientWire
-from tests.integration.rpc_amqp_harness import Held, client, eventually, send, serving
+from tests.integration.rpc_amqp_harness import Held, Tally, client, eventually, send, serving
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ async def stranger(rabbitmq_url: str) -> AsyncIterator[AbstractChannel]:
 
 
 async def test_forged_and_doubled_answers_are_counted_and_ignored(
-    wire: AmqpClientWire, url: str, namespace: str, stranger: AbstractChannel
+    wire: AmqpClientWire, url: str, namespace: str, stranger: AbstractChannel, request: pytest.FixtureRequest
 ) -> None:
     queue = await stranger.declare_queue(f"{namespace}.rpc.orders", durable=True)
 
@@ -56,9 +57,12 @@ async def test_forged_and_doubled_answers_are_counted_and_ignored(
             await stranger.default_exchange.publish(reply, routing_key=message.reply_to)
 
     await queue.consume(answer_thrice, no_ack=True)
-    assert await wire.call(url, WireRequest(b"mine", 10.0)) == b"mine"
-    await eventually(lambda: wire.counts.unexpected == 3, "the forged, the doubled and the nameless answer")
-    assert await wire.call(url, WireRequest(b"mine too", 10.0)) == b"mine too"
+    tally = Tally(request.node.name)
+    began = time.monotonic()
+    await asyncio.gather(*(tally.call(wire, url, number, 0.0, 30.0) for number in range(100)))
+    tally.balance(100, time.monotonic() - began)
+    assert tally.answered == 100
+    await eventually(lambda: wire.counts.unexpected == 300, "the forged, the doubled and the nameless answers")
     await queue.delete(if_unused=False, if_empty=False)
 
 
@@ -76,18 +80,28 @@ async def test_any_amqp_client_calls_with_a_reply_queue_of_its_own(
 
 
 async def test_a_deleted_reply_queue_hurts_only_its_owner(
-    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str, stranger: AbstractChannel
+    wire: AmqpClientWire,
+    url: str,
+    rabbitmq_url: str,
+    namespace: str,
+    stranger: AbstractChannel,
+    request: pytest.FixtureRequest,
 ) -> None:
     held = Held()
+    tally = Tally(request.node.name)
     replies = await stranger.declare_queue("", exclusive=True)
     async with serving(rabbitmq_url, namespace, held.answer) as server:
-        for _ in range(10):
+        for _ in range(100):
             await send(stranger, f"{namespace}.rpc.orders", aio_pika.Message(b"[1]", reply_to=replies.name))
-        await eventually(lambda: len(held.calls) == 10, "the calls")
+        ours = [asyncio.create_task(tally.call(wire, url, number, 0.0, 30.0)) for number in range(100)]
+        await eventually(lambda: len(held.calls) == 200, "the calls")
+        began = time.monotonic()
         await replies.delete()
         held.release.set()
-        await eventually(lambda: server.counts.undeliverable == 10, "the undeliverable answers")
-        assert await wire.call(url, WireRequest(b"2", 10.0)) == b"2"
+        await asyncio.gather(*ours)
+        tally.balance(100, time.monotonic() - began)
+        assert tally.answered == 100
+        await eventually(lambda: server.counts.undeliverable == 100, "the undeliverable answers")
         assert server.status().serving
 
 
