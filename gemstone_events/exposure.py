@@ -6,7 +6,7 @@ from functools import partial
 from typing import Protocol
 
 from gemstone_events.container import Container
-from gemstone_events.handlers import declared_methods
+from gemstone_events.handlers import MethodOptions, declared_methods
 from gemstone_events.idempotency import AnsweredOnce, KeepAnswer, KeyedCall
 from gemstone_events.plugins import BasePlugin
 from gemstone_events.rpc.answering import make_answer
@@ -94,23 +94,12 @@ class Exposure:
             by_token=by_token,
         )
         self._statistics = Statistics()
-        methods = [
-            Method(
-                options.name or name,
-                function,
-                private=options.private or settings.require_authentication,
-                takes_handler=options.requires_handler_reference,
-                schema=options.schema,
-                idempotent=options.idempotent,
-                scopes=options.scopes,
-                raises=options.raises,
-                tags=options.tags,
-                deprecated=options.deprecated,
-            )
-            for container in containers
-            for name, function, options in declared_methods(container)
-        ]
         everything = settings.require_authentication
+        methods = [
+            _method(*declared, private=everything)
+            for container in containers
+            for declared in declared_methods(container)
+        ]
         methods += components
         methods += [Method(name, function, private=everything) for name, function in extra.items()]
         if settings.use_statistics:
@@ -187,3 +176,19 @@ class Exposure:
     def _report_internal_error(self, error: BaseException) -> None:
         for plugin in self._plugins.values():
             plugin.on_internal_error(error)
+
+
+def _method(name: str, function: Callable[..., object], options: MethodOptions, *, private: bool) -> Method:
+    """Return what is declared of a function; ``private``: everything of the service is."""
+    return Method(
+        options.name or name,
+        function,
+        private=options.private or private,
+        takes_handler=options.requires_handler_reference,
+        schema=options.schema,
+        idempotent=options.idempotent,
+        scopes=options.scopes,
+        raises=options.raises,
+        tags=options.tags,
+        deprecated=options.deprecated,
+    )
