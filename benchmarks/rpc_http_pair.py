@@ -11,13 +11,12 @@ calls give the median latency, 64 in flight the rate. They take turns, and each 
 import argparse
 import asyncio
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
 
 import aiohttp
-from rpc_rabbitmq import IN_FLIGHT, Benchmark, measure
+from rpc_rabbitmq import IN_FLIGHT, Benchmark, compare, measure
 from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -132,20 +131,7 @@ def main() -> None:
     if options.call:
         print(json.dumps(asyncio.run(CLIENTS[options.call](options.url, options.calls, options.many))))
         return
-    measured: dict[str, list[dict[str, float]]] = {peer: [] for peer in PEERS}
-    for _ in range(options.rounds):
-        for peer in PEERS:
-            measured[peer].append(measure_pair(peer, options.calls, options.many))
-    print(f"{'calls over HTTP':24} {'median':>10} {f'{IN_FLIGHT} in flight':>14}")
-    for peer in PEERS:
-        median = statistics.median(round_["median"] for round_ in measured[peer])
-        rate = statistics.median(round_["rate"] for round_ in measured[peer])
-        print(f"{peer:24} {1000 * median:7.2f} ms {rate:12,.0f}/s")
-    for peer in PEERS[1:]:
-        pairs = list(zip(measured["gemstone"], measured[peer], strict=True))
-        latency = statistics.median(ours["median"] / theirs["median"] for ours, theirs in pairs)
-        rate = statistics.median(ours["rate"] / theirs["rate"] for ours, theirs in pairs)
-        print(f"gemstone : {peer}: median latency = {latency:.2f}, {IN_FLIGHT} in flight = {rate:.2f}")
+    compare("calls over HTTP", PEERS, options.rounds, lambda peer: measure_pair(peer, options.calls, options.many))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import aio_pika
@@ -196,22 +197,22 @@ def measure_pair(peer: str, url: str, calls: int, many: int, nameko: str) -> dic
         server.wait()
 
 
-def compare(url: str, rounds: int, calls: int, many: int, nameko: str) -> None:
-    """Print medians, rates and ratios."""
-    measured: dict[str, list[dict[str, float]]] = {peer: [] for peer in PEERS}
+def compare(what: str, peers: Sequence[str], rounds: int, measure_peer: Callable[[str], dict[str, float]]) -> None:
+    """Measure the peers in turns, and print medians, rates, and the ratios of the first one to each other."""
+    measured: dict[str, list[dict[str, float]]] = {peer: [] for peer in peers}
     for _ in range(rounds):
-        for peer in PEERS:
-            measured[peer].append(measure_pair(peer, url, calls, many, nameko))
-    print(f"{'calls through RabbitMQ':24} {'median':>10} {f'{IN_FLIGHT} in flight':>14}")
-    for peer in PEERS:
+        for peer in peers:
+            measured[peer].append(measure_peer(peer))
+    print(f"{what:24} {'median':>10} {f'{IN_FLIGHT} in flight':>14}")
+    for peer in peers:
         median = statistics.median(round_["median"] for round_ in measured[peer])
         rate = statistics.median(round_["rate"] for round_ in measured[peer])
         print(f"{peer:24} {1000 * median:7.2f} ms {rate:12,.0f}/s")
-    for peer in PEERS[1:]:
-        pairs = list(zip(measured["gemstone"], measured[peer], strict=True))
+    for peer in peers[1:]:
+        pairs = list(zip(measured[peers[0]], measured[peer], strict=True))
         latency = statistics.median(ours["median"] / theirs["median"] for ours, theirs in pairs)
         rate = statistics.median(ours["rate"] / theirs["rate"] for ours, theirs in pairs)
-        print(f"gemstone : {peer}: median latency = {latency:.2f}, {IN_FLIGHT} in flight = {rate:.2f}")
+        print(f"{peers[0]} : {peer}: median latency = {latency:.2f}, {IN_FLIGHT} in flight = {rate:.2f}")
 
 
 def main() -> None:
@@ -230,11 +231,14 @@ def main() -> None:
         asyncio.run(SERVERS[options.serve](options.url))
     elif options.call:
         print(json.dumps(asyncio.run(CLIENTS[options.call](options.url, options.calls, options.many))))
-    elif options.url:
-        compare(options.url, options.rounds, options.calls, options.many, options.nameko)
     else:
-        with RabbitMQ(schedulers=2) as node:
-            compare(node.url, options.rounds, options.calls, options.many, options.nameko)
+        with nullcontext(options) if options.url else RabbitMQ(schedulers=2) as broker:
+            compare(
+                "calls through RabbitMQ",
+                PEERS,
+                options.rounds,
+                lambda peer: measure_pair(peer, broker.url, options.calls, options.many, options.nameko),
+            )
 
 
 if __name__ == "__main__":
