@@ -53,8 +53,8 @@ from gemstone_events.rpc.client.remote_service import RemoteClient, RemoteServic
 from gemstone_events.rpc.client.requests import MethodCall, Notification
 from gemstone_events.rpc.client.results import BatchResult, Result
 from gemstone_events.rpc.errors import RpcError
-from gemstone_events.rpc.http_handlers import GemstoneCustomHandler, TornadoJsonRpcHandler
 from gemstone_events.rpc.request_handler import RpcHandler
+from gemstone_events.rpc.wires.http.handlers import GemstoneCustomHandler, TornadoJsonRpcHandler
 from gemstone_events.service import MicroService
 from gemstone_events.unit_of_work import UnitOfWork
 

@@ -9,10 +9,10 @@ from typing import Protocol
 from gemstone_events.exposure import Exposure
 from gemstone_events.management.hosting import ComponentHost
 from gemstone_events.neighbours import Neighbours
-from gemstone_events.rpc.http_application import RpcApplication
-from gemstone_events.rpc.http_server import HttpServer
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import ServerSettings
+from gemstone_events.rpc.wires.http.application import RpcApplication
+from gemstone_events.rpc.wires.http.server import HttpServer
 from gemstone_events.serving import Serving, make_servers
 from gemstone_events.settings import Settings
 

@@ -14,7 +14,7 @@ from gemstone_events.names import is_exact, matches
 from gemstone_events.retry import RetryPolicy
 from gemstone_events.rpc.description.json_schemas import JsonSchema, JsonSchemas
 from gemstone_events.rpc.description.openrpc import ServiceInfo
-from gemstone_events.rpc.type_hints import UnresolvedHint, namespace_of, resolve
+from gemstone_events.rpc.signatures.type_hints import UnresolvedHint, namespace_of, resolve
 from gemstone_events.strict_json import JsonValue
 
 ASYNCAPI_VERSION = "3.0.0"

@@ -14,16 +14,16 @@ from gemstone_events.rpc.authentication.caller import Authentication
 from gemstone_events.rpc.authentication.failed_attempts import FailedAttempts
 from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.description.discover import SelfDescription
-from gemstone_events.rpc.description.http_documents import ASYNCAPI_PATH, OPENRPC_PATH
 from gemstone_events.rpc.description.openrpc import info_of
 from gemstone_events.rpc.dispatcher import Dispatcher, DispatchLimits
-from gemstone_events.rpc.health import HealthCheck, HealthChecks
-from gemstone_events.rpc.http_application import HttpLimits, RpcApplication, WebPages, make_application
-from gemstone_events.rpc.http_guard import HttpGuard
-from gemstone_events.rpc.http_handlers import GemstoneCustomHandler
 from gemstone_events.rpc.methods import Method, MethodTable
 from gemstone_events.rpc.protocol import JsonRpcRequest
 from gemstone_events.rpc.request_handler import RpcHandler
+from gemstone_events.rpc.wires.http.application import HttpLimits, RpcApplication, WebPages, make_application
+from gemstone_events.rpc.wires.http.documents import ASYNCAPI_PATH, OPENRPC_PATH
+from gemstone_events.rpc.wires.http.guard import HttpGuard
+from gemstone_events.rpc.wires.http.handlers import GemstoneCustomHandler
+from gemstone_events.rpc.wires.http.health import HealthCheck, HealthChecks
 from gemstone_events.settings import Settings
 from gemstone_events.statistics import Statistics
 from gemstone_events.store.port import EventStore

@@ -12,14 +12,14 @@ from gemstone_events import strict_json
 from gemstone_events.configuration import default_configurables
 from gemstone_events.errors import GemstoneError, ServiceConfigurationError
 from gemstone_events.handlers import exposed_method
+from gemstone_events.loopback import is_loopback
 from gemstone_events.names import check_name
+from gemstone_events.rpc.allow_list import AllowList
 from gemstone_events.rpc.authentication.hmac_keys import HmacKeys
-from gemstone_events.rpc.discovery.allow_list import AllowList
 from gemstone_events.rpc.discovery.http_strategy import REGISTRY_KEY_ID
 from gemstone_events.rpc.discovery.locator import check_service_pattern, merged
 from gemstone_events.rpc.discovery.registrations import Registrations, RegistryFullError
 from gemstone_events.rpc.errors import InvalidParams, RpcError
-from gemstone_events.rpc.http_guard import is_loopback
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.request_handler import RpcHandler
 from gemstone_events.service import MicroService

@@ -29,6 +29,7 @@ from gemstone_events.execution import Threads
 from gemstone_events.exposure import Exposure
 from gemstone_events.handlers import EventHandler, declared_handlers, declared_methods
 from gemstone_events.logs import setup_logging
+from gemstone_events.loopback import is_loopback
 from gemstone_events.management.channels import ChannelManager
 from gemstone_events.management.hosting import default_registry
 from gemstone_events.management.manager import ServiceManager
@@ -37,12 +38,11 @@ from gemstone_events.names import check_pattern
 from gemstone_events.periodic import run_periodically
 from gemstone_events.planning import plan_subscriptions
 from gemstone_events.plugins import BasePlugin
+from gemstone_events.rpc.allow_list import LOOPBACK_HTTP, AllowList
 from gemstone_events.rpc.description.openrpc import info_of
-from gemstone_events.rpc.discovery.allow_list import LOOPBACK_HTTP, AllowList
-from gemstone_events.rpc.health import HealthReport
-from gemstone_events.rpc.http_application import RpcApplication
-from gemstone_events.rpc.http_guard import is_loopback
 from gemstone_events.rpc.request_handler import RpcHandler
+from gemstone_events.rpc.wires.http.application import RpcApplication
+from gemstone_events.rpc.wires.http.health import HealthReport
 from gemstone_events.schema import instance
 from gemstone_events.settings import Settings
 from gemstone_events.store.port import Changes, EventStore

@@ -20,8 +20,8 @@ from gemstone_events.plugins import BasePlugin
 from gemstone_events.rpc.authentication.strategies import BaseValidationStrategy, HeaderValidationStrategy
 from gemstone_events.rpc.discovery.cache import ServiceDiscoveryCache
 from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy
-from gemstone_events.rpc.http_handlers import GemstoneCustomHandler
 from gemstone_events.rpc.wire import servable
+from gemstone_events.rpc.wires.http.handlers import GemstoneCustomHandler
 from gemstone_events.schema import SchemaLike
 from gemstone_events.store.port import EventStore
 from gemstone_events.transport import Transport

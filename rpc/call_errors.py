@@ -16,6 +16,7 @@ GemstoneError
         └── ServiceCommunicationException   the way there or back failed
             ├── ServiceUnreachableError     it was not carried out
             │   ├── ServiceNotFoundError    there is no such service, or no instance of it runs
+            │   │   └── ServiceNotLocatedError  discovery knows none that may be called (also ValueError)
             │   └── RequestRefusedError     the service is there, and takes no such request
             └── OutcomeUnknownError         it may have been carried out, or not
                 ├── CallTimeoutError        no answer came in time
@@ -124,6 +125,10 @@ class ServiceUnreachableError(ServiceCommunicationException):
 
 class ServiceNotFoundError(ServiceUnreachableError):
     """There is no such service, or no instance of it runs. The call was certainly not carried out."""
+
+
+class ServiceNotLocatedError(ServiceNotFoundError, ValueError):
+    """No strategy knows a service of that name that may be called; the message says what was found instead."""
 
 
 class RequestRefusedError(ServiceUnreachableError):

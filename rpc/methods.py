@@ -11,7 +11,7 @@ from marshmallow import Schema, ValidationError
 from gemstone_events.errors import GemstoneError, ServiceConfigurationError
 from gemstone_events.rpc.errors import InvalidParams, RpcError
 from gemstone_events.rpc.protocol import Params
-from gemstone_events.rpc.typed_parameters import TypedFunction, typed_function, why_unbound
+from gemstone_events.rpc.signatures.typed_parameters import TypedFunction, typed_function, why_unbound
 
 MAX_METHOD_NAME_BYTES = 200
 RESERVED_PREFIX = "rpc."

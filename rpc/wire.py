@@ -1,7 +1,7 @@
 """The port of wires: how a JSON-RPC body reaches a service, and how the answer comes back.
 
 A wire has two sides. ``ServerWire`` brings bodies to one running service, ``ClientWire`` takes them to services; HTTP's
-server side is ``http_server``. Both are found by the scheme of their URL among the entry points
+server side is ``wires/http/server.py``. Both are found by the scheme of their URL among the entry points
 ``gemstone_events.rpc_servers`` and ``gemstone_events.rpc_clients``, so that a wire over another broker touches nothing
 else: an adapter imports this module, ``call_errors``, ``call_context`` and ``presence``.
 

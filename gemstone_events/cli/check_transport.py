@@ -10,7 +10,7 @@ from gemstone_events.cli.connections import CLIENT, file_exists, opened_transpor
 from gemstone_events.cli.findings import Finding, ok, problem, warning
 from gemstone_events.errors import GemstoneError, TransportRefusedError, TransportUnavailableError
 from gemstone_events.event import new_id
-from gemstone_events.rpc.http_guard import is_loopback
+from gemstone_events.loopback import is_loopback
 from gemstone_events.schemes import mask
 from gemstone_events.transport import Delivery, Subscription, Transport, TransportSettings
 

@@ -36,9 +36,9 @@ from gemstone_events.rpc.call_errors import (
 from gemstone_events.rpc.client.requests import MethodCall
 from gemstone_events.rpc.description.asyncapi_changes import check_asyncapi, described_kind
 from gemstone_events.rpc.description.discover import DISCOVER
-from gemstone_events.rpc.description.http_documents import ASYNCAPI_PATH
 from gemstone_events.rpc.description.openrpc_changes import check_openrpc
 from gemstone_events.rpc.description.references import DescriptionError, members
+from gemstone_events.rpc.wires.http.documents import ASYNCAPI_PATH
 from gemstone_events.schemes import mask
 from gemstone_events.strict_json import JsonValue
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gemstone_events.rpc.discovery.allow_list import AllowList, is_on_this_machine
+from gemstone_events.rpc.allow_list import AllowList, is_on_this_machine
 from gemstone_events.rpc.discovery.own_brokers import OwnBrokers
 from gemstone_events.rpc.wire_pool import WirePool
 from gemstone_events.schemes import mask, scheme_of

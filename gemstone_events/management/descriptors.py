@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.names import check_name
 from gemstone_events.rpc.methods import check_method_name
-from gemstone_events.rpc.typed_parameters import TypedFunction, typed_function
+from gemstone_events.rpc.signatures.typed_parameters import TypedFunction, typed_function
 
 T = TypeVar("T")
 

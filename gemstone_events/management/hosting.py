@@ -13,10 +13,10 @@ from gemstone_events.management.health import CheckResult, Health, HealthCheckMa
 from gemstone_events.management.implementations import Implementations
 from gemstone_events.management.presence_registry import PresenceComponentRegistry
 from gemstone_events.management.registry import ComponentRegistry, LocalComponentRegistry
-from gemstone_events.rpc.discovery.allow_list import AllowList
-from gemstone_events.rpc.health import HealthReport
-from gemstone_events.rpc.http_handlers import GemstoneCustomHandler
+from gemstone_events.rpc.allow_list import AllowList
 from gemstone_events.rpc.methods import Method
+from gemstone_events.rpc.wires.http.handlers import GemstoneCustomHandler
+from gemstone_events.rpc.wires.http.health import HealthReport
 
 _logger = logging.getLogger("gemstone_events.management")
 

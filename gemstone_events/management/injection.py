@@ -6,7 +6,7 @@ from typing import Generic, Protocol, TypeVar, overload
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.call_errors import LocalServiceException
-from gemstone_events.rpc.type_hints import UnresolvedHint, namespace_of, resolve
+from gemstone_events.rpc.signatures.type_hints import UnresolvedHint, namespace_of, resolve
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., object])

@@ -12,7 +12,7 @@ from gemstone_events.management.addresses import (
 from gemstone_events.management.descriptors import ComponentDescriptor
 from gemstone_events.management.registry import PollingRegistry
 from gemstone_events.names import check_name
-from gemstone_events.rpc.discovery.allow_list import AllowList
+from gemstone_events.rpc.allow_list import AllowList
 from gemstone_events.rpc.discovery.broker_strategy import BrokerDiscoveryStrategy
 
 

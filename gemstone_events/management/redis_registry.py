@@ -17,8 +17,8 @@ from gemstone_events.management.addresses import ChannelAddress, ChannelInstance
 from gemstone_events.management.descriptors import ComponentDescriptor
 from gemstone_events.management.registry import PollingRegistry, cancel, check_addresses
 from gemstone_events.names import check_name
+from gemstone_events.rpc.allow_list import AllowList
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
-from gemstone_events.rpc.discovery.allow_list import AllowList
 from gemstone_events.rpc.discovery.redis_url import parse_redis_url
 
 MAX_INSTANCES = 1000

@@ -7,8 +7,9 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from gemstone_events.retry import RetryPolicy
+from gemstone_events.rpc.allow_list import AllowList
 from gemstone_events.rpc.authentication.credentials import Credentials
-from gemstone_events.rpc.call_errors import InvalidAnswerError
+from gemstone_events.rpc.call_errors import InvalidAnswerError, ServiceNotLocatedError
 from gemstone_events.rpc.client.async_call import AsyncMethodCall, finish, is_on_loop
 from gemstone_events.rpc.client.call_counts import CallCounts
 from gemstone_events.rpc.client.caller import DEFAULT_TIMEOUT, Caller, Outgoing, Wires
@@ -17,8 +18,6 @@ from gemstone_events.rpc.client.legacy_authentication import choose_credentials
 from gemstone_events.rpc.client.remote_methods import RemoteMethods
 from gemstone_events.rpc.client.requests import CallOptions, MethodCall, Notification, Request, request_of
 from gemstone_events.rpc.client.results import Result
-from gemstone_events.rpc.discovery.allow_list import AllowList
-from gemstone_events.rpc.discovery.locator import ServiceNotLocatedError
 from gemstone_events.rpc.protocol import Params
 from gemstone_events.rpc.wire import ClientSettings, WireCounts
 from gemstone_events.rpc.wire_pool import WirePool

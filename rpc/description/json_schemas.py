@@ -11,8 +11,8 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import EXCLUDE, INCLUDE, Schema, fields
 
 from gemstone_events import strict_json
-from gemstone_events.rpc.strict_fields import AnyField, AnyOf, Null, OneOf
-from gemstone_events.rpc.typed_fields import TypeHintError, field_for
+from gemstone_events.rpc.signatures.strict_fields import AnyField, AnyOf, Null, OneOf
+from gemstone_events.rpc.signatures.typed_fields import TypeHintError, field_for
 from gemstone_events.strict_json import JsonValue
 
 JsonSchema: TypeAlias = "dict[str, JsonValue]"

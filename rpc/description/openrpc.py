@@ -22,8 +22,8 @@ from gemstone_events.rpc.errors import (
     RpcError,
 )
 from gemstone_events.rpc.methods import RESERVED_PREFIX, Method
-from gemstone_events.rpc.strict_fields import AnyField
-from gemstone_events.rpc.type_hints import UnresolvedHint, namespace_of, resolve
+from gemstone_events.rpc.signatures.strict_fields import AnyField
+from gemstone_events.rpc.signatures.type_hints import UnresolvedHint, namespace_of, resolve
 from gemstone_events.strict_json import JsonValue
 
 OPENRPC_VERSION = "1.3.2"

@@ -18,8 +18,8 @@ from gemstone_events.rpc.client.remote_service import RemoteService
 from gemstone_events.rpc.client.requests import CallOptions
 from gemstone_events.rpc.client.results import Result
 from gemstone_events.rpc.protocol import Params as WireParams
-from gemstone_events.rpc.strict_fields import AnyField
-from gemstone_events.rpc.typed_fields import field_for
+from gemstone_events.rpc.signatures.strict_fields import AnyField
+from gemstone_events.rpc.signatures.typed_fields import field_for
 from gemstone_events.strict_json import JsonValue
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 
-from gemstone_events.rpc.discovery.allow_list import is_on_this_machine
+from gemstone_events.rpc.allow_list import is_on_this_machine
 from gemstone_events.rpc.discovery.own_brokers import absolute
 from gemstone_events.rpc.discovery.strategy_runner import StrategyFailedError, StrategyRunner
 from gemstone_events.rpc.presence import Presence

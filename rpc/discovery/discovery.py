@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from gemstone_events.errors import ServiceConfigurationError
-from gemstone_events.rpc.discovery.allow_list import LOOPBACK_HTTP, AllowList
+from gemstone_events.rpc.allow_list import LOOPBACK_HTTP, AllowList
 from gemstone_events.rpc.discovery.announcer import Announcer
 from gemstone_events.rpc.discovery.broker_strategy import BrokerDiscoveryStrategy
 from gemstone_events.rpc.discovery.cache import ServiceDiscoveryCache

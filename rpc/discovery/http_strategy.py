@@ -7,6 +7,7 @@ from typing import TypeGuard
 
 from gemstone_events import strict_json
 from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.rpc.allow_list import is_on_this_machine
 from gemstone_events.rpc.authentication.credentials import Credentials, HmacKey
 from gemstone_events.rpc.call_errors import (
     AccessDeniedError,
@@ -16,7 +17,6 @@ from gemstone_events.rpc.call_errors import (
 )
 from gemstone_events.rpc.client.caller import Caller
 from gemstone_events.rpc.client.requests import MethodCall
-from gemstone_events.rpc.discovery.allow_list import is_on_this_machine
 from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy
 from gemstone_events.rpc.discovery.wires_here import WiresHere
 from gemstone_events.rpc.presence import Presence

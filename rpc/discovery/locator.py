@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.logs import printable
-from gemstone_events.rpc.call_errors import ServiceNotFoundError
-from gemstone_events.rpc.discovery.allow_list import AllowList, is_on_this_machine
+from gemstone_events.rpc.allow_list import AllowList, is_on_this_machine
+from gemstone_events.rpc.call_errors import ServiceNotLocatedError
 from gemstone_events.rpc.discovery.cache import ServiceDiscoveryCache
 from gemstone_events.rpc.discovery.own_brokers import OwnBrokers
 from gemstone_events.rpc.discovery.strategy_runner import StrategyFailedError, StrategyRunner
@@ -24,10 +24,6 @@ _SHOWN = 3
 _MAX_SHOWN = 200
 
 _Found = TypeVar("_Found")
-
-
-class ServiceNotLocatedError(ServiceNotFoundError, ValueError):
-    """No strategy knows a service of that name that may be called; the message says what was found instead."""
 
 
 class Locator:

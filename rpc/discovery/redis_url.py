@@ -8,7 +8,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gemstone_events.errors import ServiceConfigurationError
-from gemstone_events.rpc.http_guard import is_loopback
+from gemstone_events.loopback import is_loopback
 
 _SHAPE = "redis[s]://user:password@host:port/database or unix:///path/redis.sock?db=0"
 _TLS_OPTIONS = {"cafile": "ssl_ca_certs", "certfile": "ssl_certfile", "keyfile": "ssl_keyfile"}

@@ -8,11 +8,11 @@ import pytest
 
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
 from gemstone_events.rpc.dispatcher import Dispatcher
-from gemstone_events.rpc.http_application import HttpLimits, make_application
-from gemstone_events.rpc.http_guard import HttpGuard
-from gemstone_events.rpc.http_server import HttpServer
 from gemstone_events.rpc.wire import ServerSettings, WireStatus
-from gemstone_events.rpc.wires.http_client import HttpClientWire
+from gemstone_events.rpc.wires.http.application import HttpLimits, make_application
+from gemstone_events.rpc.wires.http.client import HttpClientWire
+from gemstone_events.rpc.wires.http.guard import HttpGuard
+from gemstone_events.rpc.wires.http.server import HttpServer
 from gemstone_events.testing.rpc_contract import MakeClient, MakeServer, RpcContract, RpcFeatures
 
 

@@ -17,8 +17,8 @@ from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.call_errors import OutcomeUnknownError, ServiceCommunicationException
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import Answer, ClientSettings, ServerSettings, WireRequest
-from gemstone_events.rpc.wires.amqp_client import AmqpClientWire
-from gemstone_events.rpc.wires.amqp_server import AmqpServerWire, open_url
+from gemstone_events.rpc.wires.amqp.client import AmqpClientWire
+from gemstone_events.rpc.wires.amqp.server import AmqpServerWire, open_url
 
 PEER = Path(__file__).parent / "rpc_amqp_peer.py"
 DEADLINE = 20.0

@@ -14,7 +14,7 @@ from gemstone_events import strict_json
 from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import ServerSettings
-from gemstone_events.rpc.wires.amqp_server import open_url
+from gemstone_events.rpc.wires.amqp.server import open_url
 
 
 class Echo:

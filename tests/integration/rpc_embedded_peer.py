@@ -15,8 +15,8 @@ import sys
 from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import ClientSettings, ServerSettings, WireRequest
-from gemstone_events.rpc.wires.embedded_client import EmbeddedClientWire
-from gemstone_events.rpc.wires.embedded_server import open_url
+from gemstone_events.rpc.wires.embedded.client import EmbeddedClientWire
+from gemstone_events.rpc.wires.embedded.server import open_url
 
 
 def say(word: str) -> None:

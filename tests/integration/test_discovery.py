@@ -19,6 +19,7 @@ from gemstone_events.rpc.call_errors import (
     CalledServiceError,
     InvalidAnswerError,
     ServiceNotFoundError,
+    ServiceNotLocatedError,
     ServiceUnreachableError,
 )
 from gemstone_events.rpc.client.caller import Caller
@@ -26,7 +27,7 @@ from gemstone_events.rpc.client.requests import MethodCall
 from gemstone_events.rpc.discovery.broker_strategy import BrokerDiscoveryStrategy
 from gemstone_events.rpc.discovery.discovery import Discovery
 from gemstone_events.rpc.discovery.http_strategy import HttpDiscoveryStrategy, registry_key
-from gemstone_events.rpc.discovery.locator import Locator, ServiceNotLocatedError
+from gemstone_events.rpc.discovery.locator import Locator
 from gemstone_events.rpc.discovery.own_brokers import OwnBrokers
 from gemstone_events.rpc.discovery.redis_strategy import RedisDiscoveryStrategy
 from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy

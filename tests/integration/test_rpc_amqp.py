@@ -21,9 +21,9 @@ from gemstone_events.rpc.call_errors import (
 )
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import ServerSettings, WireRequest
-from gemstone_events.rpc.wires.amqp_client import AmqpClientWire
-from gemstone_events.rpc.wires.amqp_server import open_url
-from gemstone_events.rpc.wires.amqp_serving import ServedCounts
+from gemstone_events.rpc.wires.amqp.client import AmqpClientWire
+from gemstone_events.rpc.wires.amqp.server import open_url
+from gemstone_events.rpc.wires.amqp.serving import ServedCounts
 from gemstone_events.testing.servers import RabbitMQ
 from tests.integration.rpc_amqp_harness import Held, client, echo, eventually, send, serving
 

@@ -14,8 +14,8 @@ import pytest
 
 from gemstone_events.rpc.call_errors import OutcomeUnknownError, ServiceNotFoundError, ServiceUnreachableError
 from gemstone_events.rpc.wire import WireRequest
-from gemstone_events.rpc.wires import amqp_link, amqp_server
-from gemstone_events.rpc.wires.amqp_client import AmqpClientWire
+from gemstone_events.rpc.wires.amqp import link, server
+from gemstone_events.rpc.wires.amqp.client import AmqpClientWire
 from gemstone_events.testing.proxy import FaultProxy, Link
 from gemstone_events.testing.servers import RabbitMQ
 from tests.integration.rpc_amqp_harness import Tally, body_of, client, eventually, peer, serving
@@ -26,8 +26,8 @@ LONG = 60.0
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not sit out the pauses that spare a real broker a rush of clients."""
-    monkeypatch.setattr(amqp_link, "LONGEST_PAUSE", 0.5)
-    monkeypatch.setattr(amqp_server, "LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr(link, "LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr(server, "LONGEST_PAUSE", 0.5)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gemstone_events.rpc.wires.amqp_server import AmqpServerWire
+from gemstone_events.rpc.wires.amqp.server import AmqpServerWire
 from gemstone_events.testing.proxy import FaultProxy
 from tests.integration.rpc_amqp_harness import eventually, serving
 

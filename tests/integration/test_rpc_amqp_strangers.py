@@ -22,7 +22,7 @@ from gemstone_events.rpc.call_errors import (
     ServiceNotFoundError,
 )
 from gemstone_events.rpc.wire import WireRequest
-from gemstone_events.rpc.wires.amqp_client import AmqpClientWire
+from gemstone_events.rpc.wires.amqp.client import AmqpClientWire
 from tests.integration.rpc_amqp_harness import Held, Tally, client, eventually, send, serving
 
 

@@ -26,11 +26,11 @@ from gemstone_events.rpc.call_errors import (
 )
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import ClientSettings, ServerSettings, WireRequest
-from gemstone_events.rpc.wires.embedded_client import EmbeddedClientWire
-from gemstone_events.rpc.wires.embedded_folder import BusFolder, label_of
-from gemstone_events.rpc.wires.embedded_frames import FROM_CLIENT, FrameReader, Kind, write_frame
-from gemstone_events.rpc.wires.embedded_server import EmbeddedServerWire, open_url
-from gemstone_events.rpc.wires.embedded_session import ServerSession
+from gemstone_events.rpc.wires.embedded.client import EmbeddedClientWire
+from gemstone_events.rpc.wires.embedded.folder import BusFolder, label_of
+from gemstone_events.rpc.wires.embedded.frames import FROM_CLIENT, FrameReader, Kind, write_frame
+from gemstone_events.rpc.wires.embedded.server import EmbeddedServerWire, open_url
+from gemstone_events.rpc.wires.embedded.session import ServerSession
 from gemstone_events.testing.rpc_contract import DEADLINE, eventually
 
 PEER = Path(__file__).with_name("rpc_embedded_peer.py")

@@ -22,7 +22,7 @@ from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.dispatcher import Dispatcher
 from gemstone_events.rpc.methods import Method, MethodTable
 from gemstone_events.rpc.wire import ClientSettings, WireRequest
-from gemstone_events.rpc.wires.embedded_client import EmbeddedClientWire
+from gemstone_events.rpc.wires.embedded.client import EmbeddedClientWire
 from tests.hostile_json_rpc import CORPUS, check_answer, documents, variants
 from tests.integration.rpc_hostile_peer import Target
 

@@ -22,14 +22,14 @@ from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.authentication.caller import Authentication, Check
 from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.dispatcher import Dispatcher, DispatchLimits
-from gemstone_events.rpc.health import ALWAYS_HEALTHY, HealthCheck, HealthChecks, HealthReport
-from gemstone_events.rpc.http_application import HttpLimits, RpcApplication, WebPages, make_application
-from gemstone_events.rpc.http_guard import HttpGuard
-from gemstone_events.rpc.http_handlers import GemstoneCustomHandler, TornadoJsonRpcHandler
-from gemstone_events.rpc.http_server import HttpServer
 from gemstone_events.rpc.methods import Method, MethodTable
 from gemstone_events.rpc.protocol import JsonRpcRequest
 from gemstone_events.rpc.request_handler import RpcHandler
+from gemstone_events.rpc.wires.http.application import HttpLimits, RpcApplication, WebPages, make_application
+from gemstone_events.rpc.wires.http.guard import HttpGuard
+from gemstone_events.rpc.wires.http.handlers import GemstoneCustomHandler, TornadoJsonRpcHandler
+from gemstone_events.rpc.wires.http.health import ALWAYS_HEALTHY, HealthCheck, HealthChecks, HealthReport
+from gemstone_events.rpc.wires.http.server import HttpServer
 from tests.integration.http_peer import PATIENCE, Client, Response, connected
 
 LIMITS = HttpLimits()
@@ -430,7 +430,7 @@ async def test_a_client_that_sends_a_large_body_all_the_same_can_send_it_and_rea
 
 
 async def test_a_refused_client_sees_the_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gemstone_events.rpc.http_refusal._LINGER_SECONDS", 1000)
+    monkeypatch.setattr("gemstone_events.rpc.wires.http.refusal._LINGER_SECONDS", 1000)
     async with serving() as service, service.client() as client:
         assert (await client.ask(post(b"", Content_Length="9999999"))).status == 413
         assert await client.is_closed_by_server()

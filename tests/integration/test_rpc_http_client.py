@@ -26,10 +26,10 @@ from gemstone_events.rpc.call_errors import (
     ServiceNotFoundError,
     ServiceUnreachableError,
 )
-from gemstone_events.rpc.http_application import HttpLimits
 from gemstone_events.rpc.wire import ClientSettings, WireRequest
-from gemstone_events.rpc.wires import http_client
-from gemstone_events.rpc.wires.http_client import HttpClientWire
+from gemstone_events.rpc.wires.http import client
+from gemstone_events.rpc.wires.http.application import HttpLimits
+from gemstone_events.rpc.wires.http.client import HttpClientWire
 
 PATIENCE = 10.0
 CALL = b'{"jsonrpc":"2.0","method":"add","params":[19,23],"id":1}'
@@ -140,7 +140,7 @@ async def test_connections_are_kept(wire: HttpClientWire) -> None:
 
 
 def test_no_connection_is_kept_until_our_server_closes_it() -> None:
-    assert HttpLimits().idle_timeout > http_client._KEEP_ALIVE_SECONDS
+    assert HttpLimits().idle_timeout > client._KEEP_ALIVE_SECONDS
 
 
 async def test_a_connection_that_the_server_closed_is_not_used_again(wire: HttpClientWire) -> None:

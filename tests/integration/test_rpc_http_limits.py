@@ -18,12 +18,12 @@ from gemstone_events.rpc.authentication.strategies import BearerTokenStrategy
 from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.dispatcher import Dispatcher, DispatchLimits
 from gemstone_events.rpc.errors import AccessDenied
-from gemstone_events.rpc.http_application import HttpLimits, RpcApplication, make_application
-from gemstone_events.rpc.http_guard import HttpGuard
-from gemstone_events.rpc.http_handlers import TornadoJsonRpcHandler
-from gemstone_events.rpc.http_server import HttpServer
 from gemstone_events.rpc.methods import Method, MethodTable
 from gemstone_events.rpc.request_handler import RpcHandler
+from gemstone_events.rpc.wires.http.application import HttpLimits, RpcApplication, make_application
+from gemstone_events.rpc.wires.http.guard import HttpGuard
+from gemstone_events.rpc.wires.http.handlers import TornadoJsonRpcHandler
+from gemstone_events.rpc.wires.http.server import HttpServer
 from tests.integration.http_peer import PATIENCE, Client, Response, connected
 
 MEBIBYTE = 1024 * 1024

@@ -42,9 +42,9 @@ from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy
 from gemstone_events.rpc.discovery.strategy_runner import StrategyFailedError, StrategyRunner
 from gemstone_events.rpc.dispatcher import ALWAYS_WRITTEN, Dispatcher, DispatchLimits
 from gemstone_events.rpc.errors import AccessDenied
-from gemstone_events.rpc.http_guard import HttpGuard
 from gemstone_events.rpc.methods import Method, MethodTable
 from gemstone_events.rpc.request_handler import RpcHandler
+from gemstone_events.rpc.wires.http.guard import HttpGuard
 
 PATIENCE = 20.0
 

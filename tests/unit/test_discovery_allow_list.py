@@ -3,7 +3,7 @@
 import pytest
 
 from gemstone_events.errors import ServiceConfigurationError
-from gemstone_events.rpc.discovery.allow_list import AllowList, is_on_this_machine, parse_address
+from gemstone_events.rpc.allow_list import AllowList, is_on_this_machine, parse_address
 
 EVERYWHERE = ("http://*:*", "http://0.0.0.0/0:*", "http://[::/0]:*", "amqp://*:*")
 

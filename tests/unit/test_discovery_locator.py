@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from gemstone_events.errors import ServiceConfigurationError
-from gemstone_events.rpc.call_errors import ServiceNotFoundError
-from gemstone_events.rpc.discovery.allow_list import AllowList
+from gemstone_events.rpc.allow_list import AllowList
+from gemstone_events.rpc.call_errors import ServiceNotFoundError, ServiceNotLocatedError
 from gemstone_events.rpc.discovery.cache import DummyCache, ServiceDiscoveryCache
-from gemstone_events.rpc.discovery.locator import Locator, ServiceNotLocatedError, merged
+from gemstone_events.rpc.discovery.locator import Locator, merged
 from gemstone_events.rpc.discovery.own_brokers import OwnBrokers
 from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy
 from gemstone_events.rpc.discovery.strategy_runner import StrategyRunner

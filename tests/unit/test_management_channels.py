@@ -20,6 +20,7 @@ from gemstone_events.management import (
     channel,
 )
 from gemstone_events.management.addresses import ChannelAddress, TrustedAddresses, addresses_of, by_channel
+from gemstone_events.rpc.allow_list import AllowList
 from gemstone_events.rpc.call_errors import (
     CalledServiceError,
     CallTimeoutError,
@@ -32,7 +33,6 @@ from gemstone_events.rpc.call_errors import (
 )
 from gemstone_events.rpc.client.caller import Wires
 from gemstone_events.rpc.client.requests import MethodCall
-from gemstone_events.rpc.discovery.allow_list import AllowList
 from gemstone_events.rpc.wire_pool import WirePool
 from gemstone_events.strict_json import JsonValue
 

@@ -3,7 +3,7 @@
 import pytest
 
 from gemstone_events.errors import ServiceConfigurationError
-from gemstone_events.rpc.wires.amqp_address import call_queue, parse_any_url, parse_service_url, presence_exchange
+from gemstone_events.rpc.wires.amqp.address import call_queue, parse_any_url, parse_service_url, presence_exchange
 
 
 @pytest.mark.parametrize(

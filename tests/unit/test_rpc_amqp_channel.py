@@ -14,10 +14,10 @@ from pamqp.frame import marshal, unmarshal
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from gemstone_events.rpc.wires.amqp_channel import MessageChannel
-from gemstone_events.rpc.wires.amqp_incoming import Properties, Received
-from gemstone_events.rpc.wires.amqp_outbox import Outbox
-from gemstone_events.rpc.wires.amqp_reader import FrameReader
+from gemstone_events.rpc.wires.amqp.channel import MessageChannel
+from gemstone_events.rpc.wires.amqp.incoming import Properties, Received
+from gemstone_events.rpc.wires.amqp.outbox import Outbox
+from gemstone_events.rpc.wires.amqp.reader import FrameReader
 
 
 class Channel:

@@ -16,7 +16,7 @@ from aiormq.exceptions import (
 from gemstone_events.amqp_url import parse_url
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
-from gemstone_events.rpc.wires.amqp_connection import pause, translated, undisturbed
+from gemstone_events.rpc.wires.amqp.connection import pause, translated, undisturbed
 
 BROKER = parse_url("amqp://ann:s3cret@host/vhost")
 

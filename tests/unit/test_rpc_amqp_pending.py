@@ -12,8 +12,7 @@ from gemstone_events.rpc.call_errors import (
     ServiceUnreachableError,
 )
 from gemstone_events.rpc.wire import WireCounts
-from gemstone_events.rpc.wires import amqp_pending
-from gemstone_events.rpc.wires.amqp_pending import PendingCall, PendingCalls
+from gemstone_events.rpc.wires.amqp.pending import PendingCall, PendingCalls
 
 
 def begin(pending: PendingCalls, seconds: float = 60.0, *, written: bool = True) -> PendingCall:
@@ -73,7 +72,7 @@ async def test_late_answers_are_told_from_forged_ones() -> None:
 
 
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(amqp_pending, "REMEMBERED", 2)
+    monkeypatch.setattr("gemstone_events.rpc.wires.amqp.pending.REMEMBERED", 2)
     counts = WireCounts()
     pending = PendingCalls(10, counts)
     calls = [begin(pending) for _ in range(3)]

@@ -9,7 +9,7 @@ from pamqp import commands as spec
 from pamqp.frame import marshal, unmarshal
 from pamqp.header import ContentHeader
 
-from gemstone_events.rpc.wires.amqp_properties import header_frame, read_properties
+from gemstone_events.rpc.wires.amqp.properties import header_frame, read_properties
 
 TEXTS = (
     "content_type",

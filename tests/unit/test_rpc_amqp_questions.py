@@ -6,7 +6,7 @@ import pytest
 
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import WireCounts
-from gemstone_events.rpc.wires.amqp_questions import Answers, Question, answer
+from gemstone_events.rpc.wires.amqp.questions import Answers, Question, answer
 
 ONE = Presence(service="orders", instance="one", since=1.0)
 TWO = Presence(service="orders", instance="two", since=2.0)

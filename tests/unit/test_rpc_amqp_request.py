@@ -3,8 +3,8 @@
 import pytest
 from pamqp import commands as spec
 
-from gemstone_events.rpc.wires.amqp_incoming import Received
-from gemstone_events.rpc.wires.amqp_request import ForbiddenReplyError, ServedRequest, check_reply_to, read_request
+from gemstone_events.rpc.wires.amqp.incoming import Received
+from gemstone_events.rpc.wires.amqp.request import ForbiddenReplyError, ServedRequest, check_reply_to, read_request
 
 
 def read(body: bytes | None = b"1", size: int = 1, **properties: object) -> ServedRequest:

@@ -14,6 +14,7 @@ import pytest
 
 from gemstone_events.call_scope import CallScope, call_scope
 from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.rpc.allow_list import AllowList
 from gemstone_events.rpc.authentication.credentials import BearerToken
 from gemstone_events.rpc.call_errors import (
     InvalidAnswerError,
@@ -29,7 +30,6 @@ from gemstone_events.rpc.client.remote_service import (
     get_remote_service_instance_for_url,
 )
 from gemstone_events.rpc.client.requests import MethodCall, Notification
-from gemstone_events.rpc.discovery.allow_list import AllowList
 from gemstone_events.rpc.wire import ClientSettings, WireRequest
 from gemstone_events.rpc.wire_pool import WirePool
 from tests.unit.rpc_client_fake import PATIENCE, FakeWires, echo

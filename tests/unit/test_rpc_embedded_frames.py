@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import ServerSettings
-from gemstone_events.rpc.wires.embedded_deadlines import FutureDeadlines
-from gemstone_events.rpc.wires.embedded_folder import label_of, parse_service_url, parse_url
-from gemstone_events.rpc.wires.embedded_frames import (
+from gemstone_events.rpc.wires.embedded.deadlines import FutureDeadlines
+from gemstone_events.rpc.wires.embedded.folder import label_of, parse_service_url, parse_url
+from gemstone_events.rpc.wires.embedded.frames import (
     FROM_CLIENT,
     MAX_HEADER_BYTES,
     Frame,
@@ -24,7 +24,7 @@ from gemstone_events.rpc.wires.embedded_frames import (
     write_frame,
     write_headers,
 )
-from gemstone_events.rpc.wires.embedded_server import open_url
+from gemstone_events.rpc.wires.embedded.server import open_url
 
 DEADLINE = 10.0
 LIMIT = 1000

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gemstone_events.rpc.http_guard import HttpGuard, is_loopback
+from gemstone_events.loopback import is_loopback
+from gemstone_events.rpc.wires.http.guard import HttpGuard
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "::1", "[::1]"])

@@ -18,8 +18,8 @@ from gemstone_events.rpc.call_errors import (
 )
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import ClientSettings, ServerSettings, WireRequest
-from gemstone_events.rpc.wires.memory import MemoryClientWire, open_url
-from gemstone_events.rpc.wires.memory_server import MemoryServerWire
+from gemstone_events.rpc.wires.memory.client import MemoryClientWire
+from gemstone_events.rpc.wires.memory.server import MemoryServerWire, open_url
 
 DEADLINE = 10.0
 ORDERS = "memory://bus#orders"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
 from gemstone_events import strict_json
-from gemstone_events.rpc.strict_fields import write
-from gemstone_events.rpc.typed_parameters import TypeHintError, field_for, schema_for
+from gemstone_events.rpc.signatures.strict_fields import write
+from gemstone_events.rpc.signatures.typed_parameters import TypeHintError, field_for, schema_for
 from gemstone_events.strict_json import JsonValue
 
 

@@ -19,7 +19,7 @@ from gemstone_events.rpc.call_errors import InvalidAnswerError, LocalServiceExce
 from gemstone_events.rpc.dispatcher import Dispatcher
 from gemstone_events.rpc.errors import InvalidParams
 from gemstone_events.rpc.methods import Method, MethodTable
-from gemstone_events.rpc.typed_parameters import ResultError, TypedFunction, typed_function
+from gemstone_events.rpc.signatures.typed_parameters import ResultError, TypedFunction, typed_function
 from gemstone_events.strict_json import JsonValue
 
 

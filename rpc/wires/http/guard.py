@@ -10,18 +10,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from gemstone_events.loopback import is_loopback
+
 ANY_HOST = "*"
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a service that listens on ``host`` can be reached from this machine only.
-
-    Names other than ``localhost`` are not looked up, and count as reachable from elsewhere.
-    """
-    if host.lower() == "localhost":
-        return True
-    address = _bare(host)
-    return _is_address(address) and ip_address(address).is_loopback
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,14 @@ from gemstone_events.rpc.call_errors import (
 )
 from gemstone_events.rpc.presence import MAX_PRESENCE_BYTES, Presence
 from gemstone_events.rpc.wire import ClientSettings, WireCounts, WireRequest
-from gemstone_events.rpc.wires.amqp_address import call_queue, presence_exchange
-from gemstone_events.rpc.wires.amqp_channel import MessageChannel
-from gemstone_events.rpc.wires.amqp_connection import AmqpConnection, watch
-from gemstone_events.rpc.wires.amqp_incoming import Properties, Received
-from gemstone_events.rpc.wires.amqp_liveness import Liveness
-from gemstone_events.rpc.wires.amqp_notices import NoticeChannel, not_found
-from gemstone_events.rpc.wires.amqp_pending import PendingCall, PendingCalls
-from gemstone_events.rpc.wires.amqp_questions import Answers, Question
+from gemstone_events.rpc.wires.amqp.address import call_queue, presence_exchange
+from gemstone_events.rpc.wires.amqp.channel import MessageChannel
+from gemstone_events.rpc.wires.amqp.connection import AmqpConnection, watch
+from gemstone_events.rpc.wires.amqp.incoming import Properties, Received
+from gemstone_events.rpc.wires.amqp.liveness import Liveness
+from gemstone_events.rpc.wires.amqp.notices import NoticeChannel, not_found
+from gemstone_events.rpc.wires.amqp.pending import PendingCall, PendingCalls
+from gemstone_events.rpc.wires.amqp.questions import Answers, Question
 
 REPLIES = "amq.rabbitmq.reply-to"
 """The pseudo-queue of direct reply-to: the broker hands an answer straight to the channel that the call came from."""

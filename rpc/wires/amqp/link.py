@@ -6,8 +6,8 @@ from gemstone_events.amqp_url import Broker
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
 from gemstone_events.rpc.wire import ClientSettings, WireCounts
-from gemstone_events.rpc.wires.amqp_connection import connect, pause, translated
-from gemstone_events.rpc.wires.amqp_session import ClientSession
+from gemstone_events.rpc.wires.amqp.connection import connect, pause, translated
+from gemstone_events.rpc.wires.amqp.session import ClientSession
 
 LONGEST_PAUSE = 5.0
 """Seconds between attempts to connect, at most. Nobody attempts it but for a call, so that idle callers are no crowd."""

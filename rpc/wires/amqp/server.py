@@ -21,10 +21,10 @@ from gemstone_events.rpc.call_errors import ServiceUnreachableError
 from gemstone_events.rpc.errors import InternalError
 from gemstone_events.rpc.protocol import JsonRpcResponse, write_response
 from gemstone_events.rpc.wire import Answer, ServerSettings, WireStatus
-from gemstone_events.rpc.wires.amqp_address import ServiceAddress
-from gemstone_events.rpc.wires.amqp_connection import connect, pause, translated, undisturbed
-from gemstone_events.rpc.wires.amqp_request import ServedRequest
-from gemstone_events.rpc.wires.amqp_serving import ServedCounts, ServerSession
+from gemstone_events.rpc.wires.amqp.address import ServiceAddress
+from gemstone_events.rpc.wires.amqp.connection import connect, pause, translated, undisturbed
+from gemstone_events.rpc.wires.amqp.request import ServedRequest
+from gemstone_events.rpc.wires.amqp.serving import ServedCounts, ServerSession
 
 LONGEST_PAUSE = 30.0
 """Seconds between attempts to connect, at most."""

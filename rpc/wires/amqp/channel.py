@@ -14,10 +14,10 @@ from pamqp.base import Frame
 from pamqp.body import ContentBody
 from pamqp.frame import marshal
 
-from gemstone_events.rpc.wires.amqp_incoming import Incoming, Properties, Receiver
-from gemstone_events.rpc.wires.amqp_outbox import Outbox
-from gemstone_events.rpc.wires.amqp_properties import header_frame
-from gemstone_events.rpc.wires.amqp_reader import FrameReader
+from gemstone_events.rpc.wires.amqp.incoming import Incoming, Properties, Receiver
+from gemstone_events.rpc.wires.amqp.outbox import Outbox
+from gemstone_events.rpc.wires.amqp.properties import header_frame
+from gemstone_events.rpc.wires.amqp.reader import FrameReader
 
 
 class MessageChannel:

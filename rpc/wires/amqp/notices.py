@@ -5,10 +5,10 @@ from functools import partial
 from itertools import takewhile
 
 from gemstone_events.rpc.call_errors import ServiceNotFoundError, ServiceUnreachableError
-from gemstone_events.rpc.wires.amqp_channel import MessageChannel
-from gemstone_events.rpc.wires.amqp_connection import AmqpConnection
-from gemstone_events.rpc.wires.amqp_incoming import Properties, Received
-from gemstone_events.rpc.wires.amqp_pending import PendingCall, PendingCalls
+from gemstone_events.rpc.wires.amqp.channel import MessageChannel
+from gemstone_events.rpc.wires.amqp.connection import AmqpConnection
+from gemstone_events.rpc.wires.amqp.incoming import Properties, Received
+from gemstone_events.rpc.wires.amqp.pending import PendingCall, PendingCalls
 
 
 class NoticeChannel:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import cast
 
-from gemstone_events.rpc.wires.embedded_frames import Frame, FrameError, FrameReader, Kind
+from gemstone_events.rpc.wires.embedded.frames import Frame, FrameError, FrameReader, Kind
 
 _HIGH_WATER = 1024 * 1024
 

@@ -13,7 +13,7 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 
 from gemstone_events.errors import ServiceConfigurationError
-from gemstone_events.rpc.http_application import RpcApplication
+from gemstone_events.rpc.wires.http.application import RpcApplication
 
 _BACKLOG = 1024
 _RESERVED_DESCRIPTORS = 128

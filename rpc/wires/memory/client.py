@@ -8,10 +8,7 @@ import asyncio
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from urllib.parse import parse_qs, urlsplit
 
-from gemstone_events.errors import ServiceConfigurationError
-from gemstone_events.names import check_name
 from gemstone_events.rpc.call_context import TIMEOUT_HEADER, write_timeout
 from gemstone_events.rpc.call_errors import (
     CallTimeoutError,
@@ -21,25 +18,12 @@ from gemstone_events.rpc.call_errors import (
     ServiceUnreachableError,
 )
 from gemstone_events.rpc.presence import Presence
-from gemstone_events.rpc.wire import ClientSettings, ServerSettings, WireCounts, WireRequest
-from gemstone_events.rpc.wires.memory_call import MemoryCall, RefusedError
-from gemstone_events.rpc.wires.memory_server import MemoryServerWire, Place, running_servers
+from gemstone_events.rpc.wire import ClientSettings, WireCounts, WireRequest
+from gemstone_events.rpc.wires.memory.address import Place, read_place, read_url
+from gemstone_events.rpc.wires.memory.call import MemoryCall, RefusedError
+from gemstone_events.rpc.wires.memory.server import MemoryServerWire, running_servers
 
 _WATCH_SECONDS = 0.1
-_TRANSPORTS_OPTION = "max_queue"  # of events; the URL is shared with them
-
-
-def open_url(url: str, settings: ServerSettings) -> MemoryServerWire:
-    """Return the server's side of ``memory://bus``, not started.
-
-    Raises:
-        ServiceConfigurationError: the URL names no bus, or a name in the settings breaks the rules.
-    """
-    bus, service = _read_url(url)
-    if service:
-        raise ServiceConfigurationError(f"{url!r} is the URL of a service; a service is served on a bus: remove the #")
-    place = Place(bus, check_name("namespace", settings.namespace), check_name("service", settings.service))
-    return MemoryServerWire(place, settings)
 
 
 class MemoryClientWire:
@@ -58,11 +42,11 @@ class MemoryClientWire:
 
     def address(self, url: str) -> str:
         """See ``ClientWire.address``."""
-        return self._place(url).url
+        return read_place(url, self._settings.namespace).url
 
     async def call(self, url: str, request: WireRequest) -> bytes | None:
         """See ``ClientWire.call``. A notification's call returns when it was carried out."""
-        place = self._place(url)
+        place = read_place(url, self._settings.namespace)
         if self._is_closed:
             raise ServiceUnreachableError(f"{place.url} was not called: the client is closed")
         if len(self._pending) >= self._settings.pending:
@@ -80,7 +64,7 @@ class MemoryClientWire:
 
     async def find(self, url: str, pattern: str, patience: float, *, all_of_them: bool = True) -> Sequence[Presence]:
         """See ``ClientWire.find``. Without a fragment, the URL is that of a bus."""
-        bus, _ = _read_url(url)
+        bus, _ = read_url(url)
         servers = [
             server
             for server in running_servers()
@@ -131,14 +115,6 @@ class MemoryClientWire:
             raise InvalidAnswerError(f"the answer of {place.url} has {len(answer)} bytes; {limit} are taken")
         return answer
 
-    def _place(self, url: str) -> Place:
-        bus, service = _read_url(url)
-        if not service:
-            bus, service = "", bus
-        if not service:
-            raise ServiceConfigurationError(f"{url!r} names no service: write memory://bus#service or memory://service")
-        return Place(bus, check_name("namespace", self._settings.namespace), check_name("service", service))
-
 
 async def _ask(server: MemoryServerWire, patience: float) -> Presence | None:
     """Ask a server who it is; None where it does not say so in time."""
@@ -147,14 +123,3 @@ async def _ask(server: MemoryServerWire, patience: float) -> Presence | None:
             return await asyncio.wrap_future(server.ask())
     except TimeoutError:
         return None
-
-
-def _read_url(url: str) -> tuple[str, str]:
-    """Return the bus and the service that a URL names, or empty text."""
-    parts = urlsplit(url)
-    options = parse_qs(parts.query, keep_blank_values=True)
-    if parts.scheme != "memory" or parts.path.strip("/") or any(mark in parts.netloc for mark in "@:"):
-        raise ServiceConfigurationError(f"{url!r}: write memory://bus#service, or memory://service")
-    if options.keys() - {_TRANSPORTS_OPTION}:
-        raise ServiceConfigurationError(f"{url!r}: calls know no options: remove {parts.query!r}")
-    return parts.netloc, parts.fragment

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gemstone_events.rpc.call_context import CallContext, read_timeout
-from gemstone_events.rpc.wires.embedded_folder import peer_of
-from gemstone_events.rpc.wires.embedded_frames import FROM_CLIENT, Frame, Kind, read_headers, write_frame
-from gemstone_events.rpc.wires.embedded_protocol import FrameProtocol
+from gemstone_events.rpc.wires.embedded.folder import peer_of
+from gemstone_events.rpc.wires.embedded.frames import FROM_CLIENT, Frame, Kind, read_headers, write_frame
+from gemstone_events.rpc.wires.embedded.protocol import FrameProtocol
 
 WIRE = "bus"
 _STUCK_SECONDS = 30.0

@@ -24,9 +24,9 @@ from aiormq.exceptions import (
 from gemstone_events.amqp_url import Broker
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
-from gemstone_events.rpc.wires.amqp_channel import MessageChannel
-from gemstone_events.rpc.wires.amqp_incoming import Receiver
-from gemstone_events.rpc.wires.amqp_reader import FrameTransport
+from gemstone_events.rpc.wires.amqp.channel import MessageChannel
+from gemstone_events.rpc.wires.amqp.incoming import Receiver
+from gemstone_events.rpc.wires.amqp.reader import FrameTransport
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to connect and log in."""

@@ -19,14 +19,14 @@ from tornado.web import Application, RequestHandler, StaticFileHandler
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.authentication.caller import Authentication
-from gemstone_events.rpc.description.http_documents import DocumentOf, document_rules
 from gemstone_events.rpc.dispatcher import Dispatcher
-from gemstone_events.rpc.health import ALWAYS_HEALTHY, LIVE_PATH, READY_PATH, HealthChecks, HealthHandler
-from gemstone_events.rpc.http_endpoint import Endpoint, EndpointDelegate
-from gemstone_events.rpc.http_guard import HttpGuard
-from gemstone_events.rpc.http_handlers import GemstoneCustomHandler
-from gemstone_events.rpc.http_refusal import LingeringConnections, Refusal, RefusalDelegate
-from gemstone_events.rpc.in_flight import InFlight
+from gemstone_events.rpc.wires.http.documents import DocumentOf, document_rules
+from gemstone_events.rpc.wires.http.endpoint import Endpoint, EndpointDelegate
+from gemstone_events.rpc.wires.http.guard import HttpGuard
+from gemstone_events.rpc.wires.http.handlers import GemstoneCustomHandler
+from gemstone_events.rpc.wires.http.health import ALWAYS_HEALTHY, LIVE_PATH, READY_PATH, HealthChecks, HealthHandler
+from gemstone_events.rpc.wires.http.in_flight import InFlight
+from gemstone_events.rpc.wires.http.refusal import LingeringConnections, Refusal, RefusalDelegate
 
 _NO_DOCUMENTS: Mapping[str, DocumentOf] = MappingProxyType({})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

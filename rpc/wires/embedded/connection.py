@@ -12,10 +12,10 @@ from gemstone_events.rpc.call_errors import (
     ServiceUnreachableError,
 )
 from gemstone_events.rpc.wire import WireCounts
-from gemstone_events.rpc.wires.embedded_deadlines import FutureDeadlines
-from gemstone_events.rpc.wires.embedded_folder import BusFolder, InstanceGoneError
-from gemstone_events.rpc.wires.embedded_frames import FROM_SERVER, Frame, Kind, write_frame
-from gemstone_events.rpc.wires.embedded_protocol import FrameProtocol
+from gemstone_events.rpc.wires.embedded.deadlines import FutureDeadlines
+from gemstone_events.rpc.wires.embedded.folder import BusFolder, InstanceGoneError
+from gemstone_events.rpc.wires.embedded.frames import FROM_SERVER, Frame, Kind, write_frame
+from gemstone_events.rpc.wires.embedded.protocol import FrameProtocol
 
 _MAX_GIVEN_UP = 10_000
 _FULL_SECONDS = 0.005

@@ -12,8 +12,8 @@ from typing import Protocol, TypeAlias
 
 from pamqp import commands as spec
 
-from gemstone_events.rpc.wires.amqp_properties import read_properties
-from gemstone_events.rpc.wires.amqp_reader import BODY, HEADER, METHOD
+from gemstone_events.rpc.wires.amqp.properties import read_properties
+from gemstone_events.rpc.wires.amqp.reader import BODY, HEADER, METHOD
 
 Properties: TypeAlias = spec.Basic.Properties
 
@@ -80,7 +80,7 @@ class Incoming:
         self._size = 0
 
     def frame(self, kind: int, payload: bytes) -> bool:
-        """Take a frame, if it is one of these; see ``amqp_reader.Taker``."""
+        """Take a frame, if it is one of these; see ``reader.Taker``."""
         if kind == METHOD:
             return self._take_method(payload)
         if not self._method:

@@ -18,9 +18,9 @@ from gemstone_events.rpc.call_errors import (
 )
 from gemstone_events.rpc.presence import MAX_PRESENCE_BYTES, Presence
 from gemstone_events.rpc.wire import ClientSettings, WireCounts, WireRequest
-from gemstone_events.rpc.wires.embedded_connection import CallRefusedError, ClientConnection
-from gemstone_events.rpc.wires.embedded_deadlines import FutureDeadlines
-from gemstone_events.rpc.wires.embedded_folder import (
+from gemstone_events.rpc.wires.embedded.connection import CallRefusedError, ClientConnection
+from gemstone_events.rpc.wires.embedded.deadlines import FutureDeadlines
+from gemstone_events.rpc.wires.embedded.folder import (
     BusAddress,
     BusFolder,
     InstanceGoneError,
@@ -28,7 +28,7 @@ from gemstone_events.rpc.wires.embedded_folder import (
     parse_service_url,
     parse_url,
 )
-from gemstone_events.rpc.wires.embedded_frames import Kind, write_headers
+from gemstone_events.rpc.wires.embedded.frames import Kind, write_headers
 
 _CLOSE_SECONDS = 1.0
 _SILENT_SECONDS = 5.0

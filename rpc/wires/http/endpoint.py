@@ -27,10 +27,10 @@ from gemstone_events.rpc.authentication.caller import Authentication, BodySender
 from gemstone_events.rpc.call_context import CallContext, Caller, read_timeout
 from gemstone_events.rpc.dispatcher import Dispatcher
 from gemstone_events.rpc.errors import AccessDenied
-from gemstone_events.rpc.http_handlers import TornadoJsonRpcHandler
-from gemstone_events.rpc.http_refusal import LingeringConnections, Refusal, RefusalDelegate
-from gemstone_events.rpc.in_flight import InFlight
 from gemstone_events.rpc.request_handler import RpcHandler, WireHandler
+from gemstone_events.rpc.wires.http.handlers import TornadoJsonRpcHandler
+from gemstone_events.rpc.wires.http.in_flight import InFlight
+from gemstone_events.rpc.wires.http.refusal import LingeringConnections, Refusal, RefusalDelegate
 
 WIRE = "http"
 

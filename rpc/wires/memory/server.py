@@ -6,32 +6,20 @@ import contextvars
 import logging
 import os
 from collections import deque
-from typing import NamedTuple
 
+from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.call_errors import RequestRefusedError, ServiceUnreachableError
 from gemstone_events.rpc.presence import Presence
-from gemstone_events.rpc.wire import Answer, ServerSettings, WireStatus, service_url
-from gemstone_events.rpc.wires.memory_call import MemoryCall, RefusedError
+from gemstone_events.rpc.wire import Answer, ServerSettings, WireStatus
+from gemstone_events.rpc.wires.memory.address import Place, read_url
+from gemstone_events.rpc.wires.memory.call import MemoryCall, RefusedError
 
 WIRE = "memory"
 _MAX_WAITING = 1000
 _CANCEL_SECONDS = 1.0
 
 _logger = logging.getLogger("gemstone_events.rpc.memory")
-
-
-class Place(NamedTuple):
-    """Where a service is called."""
-
-    bus: str
-    namespace: str
-    service: str
-
-    @property
-    def url(self) -> str:
-        """The service's URL."""
-        return service_url(f"memory://{self.bus}", self.service) if self.bus else f"memory://{self.service}"
 
 
 # What is served in this process is the process's own by nature. Single operations on a dict need no lock between
@@ -203,3 +191,15 @@ class MemoryServerWire:
             self._calls.pop(task, None)
             while self._waiting and len(self._calls) < self._settings.concurrency:
                 self._begin(self._waiting.popleft())
+
+
+def open_url(url: str, settings: ServerSettings) -> MemoryServerWire:
+    """Return the server's side of ``memory://bus``, not started.
+
+    Raises:
+        ServiceConfigurationError: the URL names no bus, or a name in the settings breaks the rules.
+    """
+    bus, service = read_url(url)
+    if service:
+        raise ServiceConfigurationError(f"{url!r} is the URL of a service; a service is served on a bus: remove the #")
+    return MemoryServerWire(Place.checked(bus, settings.namespace, settings.service), settings)

@@ -40,9 +40,9 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
 from gemstone_events.errors import ServiceConfigurationError
-from gemstone_events.rpc import strict_fields
-from gemstone_events.rpc.strict_fields import AnyField, Options
-from gemstone_events.rpc.type_hints import UnresolvedHint, hints_of, is_anything, shown
+from gemstone_events.rpc.signatures import strict_fields
+from gemstone_events.rpc.signatures.strict_fields import AnyField, Options
+from gemstone_events.rpc.signatures.type_hints import UnresolvedHint, hints_of, is_anything, shown
 
 _SIMPLE: Mapping[object, type[AnyField]] = {
     str: strict_fields.Text,

@@ -10,7 +10,7 @@ A request goes to the default exchange with the service's queue as routing key, 
 - A pending call of a service whose last instance is gone fails within some seconds, not at its deadline.
 - Nothing is sent twice.
 
-Calls that are answered are published without confirms, see ``amqp_notices``. Where an operator limits the length of a
+Calls that are answered are published without confirms, see ``notices``. Where an operator limits the length of a
 service's queue with ``reject-publish``, the calls that the broker drops end at their deadline, as unknown.
 """
 
@@ -22,10 +22,10 @@ from gemstone_events.amqp_url import Broker
 from gemstone_events.rpc.call_errors import ServiceNotFoundError, ServiceUnreachableError
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import ClientSettings, WireCounts, WireRequest
-from gemstone_events.rpc.wires.amqp_address import parse_any_url, parse_service_url
-from gemstone_events.rpc.wires.amqp_link import AmqpLink
-from gemstone_events.rpc.wires.amqp_questions import Question
-from gemstone_events.rpc.wires.amqp_session import ClientSession
+from gemstone_events.rpc.wires.amqp.address import parse_any_url, parse_service_url
+from gemstone_events.rpc.wires.amqp.link import AmqpLink
+from gemstone_events.rpc.wires.amqp.questions import Question
+from gemstone_events.rpc.wires.amqp.session import ClientSession
 
 _MAX_TARGETS = 1000
 _FIND_TIMEOUT = 10.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gemstone_events.rpc.call_context import CallContext, read_timeout
 from gemstone_events.rpc.errors import InvalidRequest
 from gemstone_events.rpc.protocol import JsonRpcResponse, write_response
-from gemstone_events.rpc.wires.amqp_incoming import UNREADABLE, Properties, Received
+from gemstone_events.rpc.wires.amqp.incoming import UNREADABLE, Properties, Received
 
 WIRE = "amqp"
 MAX_HEADER_BYTES = 16 * 1024

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.wire import Answer, ServerSettings, WireStatus
-from gemstone_events.rpc.wires.embedded_folder import BusAddress, BusFolder, label_of, parse_url
-from gemstone_events.rpc.wires.embedded_frames import Kind, write_frame
-from gemstone_events.rpc.wires.embedded_session import Call, ServerSession
+from gemstone_events.rpc.wires.embedded.folder import BusAddress, BusFolder, label_of, parse_url
+from gemstone_events.rpc.wires.embedded.frames import Kind, write_frame
+from gemstone_events.rpc.wires.embedded.session import Call, ServerSession
 
 _BACKLOG = 1024
 _MAX_SESSIONS = 1000

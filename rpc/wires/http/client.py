@@ -19,8 +19,8 @@ from gemstone_events.rpc.call_errors import (
 )
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import ClientSettings, WireCounts, WireRequest
-from gemstone_events.rpc.wires.http_answer import HttpAnswer, body_of
-from gemstone_events.rpc.wires.http_target import HttpTarget, failure_of, read_target
+from gemstone_events.rpc.wires.http.answer import HttpAnswer, body_of
+from gemstone_events.rpc.wires.http.target import HttpTarget, failure_of, read_target
 
 # Below the 5 s after which common servers close an idle connection (ours: 10 s): a request on a connection that is
 # being closed is lost, and nobody knows whether it was carried out.

@@ -20,9 +20,9 @@ from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.call_errors import InvalidAnswerError, LocalServiceException
 from gemstone_events.rpc.errors import InvalidParams
 from gemstone_events.rpc.protocol import Params
-from gemstone_events.rpc.strict_fields import AnyField, write
-from gemstone_events.rpc.type_hints import UnresolvedHint, is_anything, is_rich, namespace_of, resolve
-from gemstone_events.rpc.typed_fields import TypeHintError, field_for, schema_for
+from gemstone_events.rpc.signatures.strict_fields import AnyField, write
+from gemstone_events.rpc.signatures.type_hints import UnresolvedHint, is_anything, is_rich, namespace_of, resolve
+from gemstone_events.rpc.signatures.typed_fields import TypeHintError, field_for, schema_for
 from gemstone_events.strict_json import JsonValue
 
 __all__ = ["ResultError", "TypeHintError", "TypedFunction", "field_for", "schema_for", "typed_function", "why_unbound"]

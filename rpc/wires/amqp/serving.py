@@ -13,12 +13,12 @@ from pamqp import commands as spec
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import ServerSettings
-from gemstone_events.rpc.wires.amqp_address import call_queue, presence_exchange
-from gemstone_events.rpc.wires.amqp_channel import MessageChannel
-from gemstone_events.rpc.wires.amqp_connection import AmqpConnection, said, undisturbed, watch
-from gemstone_events.rpc.wires.amqp_incoming import Properties, Received
-from gemstone_events.rpc.wires.amqp_questions import answer
-from gemstone_events.rpc.wires.amqp_request import (
+from gemstone_events.rpc.wires.amqp.address import call_queue, presence_exchange
+from gemstone_events.rpc.wires.amqp.channel import MessageChannel
+from gemstone_events.rpc.wires.amqp.connection import AmqpConnection, said, undisturbed, watch
+from gemstone_events.rpc.wires.amqp.incoming import Properties, Received
+from gemstone_events.rpc.wires.amqp.questions import answer
+from gemstone_events.rpc.wires.amqp.request import (
     DIRECT_REPLIES,
     ForbiddenReplyError,
     ServedRequest,

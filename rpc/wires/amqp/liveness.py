@@ -8,8 +8,8 @@ import aiormq
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
-from gemstone_events.rpc.wires.amqp_address import call_queue
-from gemstone_events.rpc.wires.amqp_connection import AmqpConnection, said
+from gemstone_events.rpc.wires.amqp.address import call_queue
+from gemstone_events.rpc.wires.amqp.connection import AmqpConnection, said
 
 FRESH = 1.0
 """Seconds that a sign of life is good for."""

@@ -1,0 +1,1 @@
+"""Calls beside the embedded bus, through Unix sockets."""
