@@ -20,7 +20,7 @@ from gemstone_events.rpc.call_errors import (
     ServiceUnreachableError,
 )
 from gemstone_events.rpc.presence import Presence
-from gemstone_events.rpc.wire import ServerSettings, WireRequest
+from gemstone_events.rpc.wire import ServerSettings, WireCounts, WireRequest
 from gemstone_events.rpc.wires.amqp.client import AmqpClientWire
 from gemstone_events.rpc.wires.amqp.server import open_url
 from gemstone_events.rpc.wires.amqp.serving import ServedCounts
@@ -111,6 +111,23 @@ async def test_a_notification_returns_when_the_broker_has_it(
         held.release.set()
         await eventually(lambda: len(held.calls) == 3, "the notifications")
         assert server.counts.undeliverable == 0
+
+
+async def test_calls_that_the_broker_confirms_are_answered_as_others(
+    wire: AmqpClientWire, rabbitmq_url: str, namespace: str
+) -> None:
+    url = f"{rabbitmq_url}?confirms=all#orders"
+    held = Held()
+    with pytest.raises(ServiceNotFoundError):
+        await wire.call(url, WireRequest(b"[0]", 10.0))
+    async with serving(rabbitmq_url, namespace, held.answer):
+        assert await wire.call(url, WireRequest(b"[1]", 10.0, is_answered=False)) is None
+        calls = [asyncio.create_task(wire.call(url, WireRequest(b"[%d]" % each, 10.0))) for each in range(200)]
+        await eventually(lambda: len(held.calls) == 201, "all calls to come")
+        assert await wire.call(url, WireRequest(b"[2]", 10.0, is_answered=False)) is None
+        held.release.set()
+        assert await asyncio.gather(*calls) == [b"[%d]" % each for each in range(200)]
+        assert wire.counts == WireCounts()
 
 
 async def test_a_service_that_never_ran_is_not_found_at_once(wire: AmqpClientWire, url: str) -> None:

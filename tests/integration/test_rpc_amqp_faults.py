@@ -12,13 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from gemstone_events.rpc.call_errors import OutcomeUnknownError, ServiceNotFoundError, ServiceUnreachableError
+from gemstone_events.rpc.call_errors import (
+    CallTimeoutError,
+    OutcomeUnknownError,
+    ServiceNotFoundError,
+    ServiceUnreachableError,
+)
 from gemstone_events.rpc.wire import WireRequest
-from gemstone_events.rpc.wires.amqp import link, server
 from gemstone_events.rpc.wires.amqp.client import AmqpClientWire
 from gemstone_events.testing.proxy import FaultProxy, Link
 from gemstone_events.testing.servers import RabbitMQ
-from tests.integration.rpc_amqp_harness import Tally, body_of, client, eventually, peer, serving
+from tests.integration.rpc_amqp_harness import Held, Tally, body_of, client, eventually, peer, serving
 
 LONG = 60.0
 
@@ -26,8 +30,8 @@ LONG = 60.0
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not sit out the pauses that spare a real broker a rush of clients."""
-    monkeypatch.setattr(link, "LONGEST_PAUSE", 0.5)
-    monkeypatch.setattr(server, "LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr("gemstone_events.rpc.wires.amqp.link.LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr("gemstone_events.rpc.wires.amqp.server.LONGEST_PAUSE", 0.5)
 
 
 @pytest.fixture
@@ -237,6 +241,30 @@ async def test_a_killed_instance_is_found_no_longer(
         os.kill(first.pid, signal.SIGKILL)
         await first.wait()
         assert sorted(await found()) == ["three", "two"]
+
+
+async def test_a_queue_that_takes_no_more_fails_confirmed_calls_at_once_and_others_at_their_deadline(
+    wire: AmqpClientWire, rabbitmq_node: RabbitMQ, namespace: str
+) -> None:
+    policy = ("set_policy", "--apply-to", "queues", "few", f"^{namespace}[.]rpc[.]orders")
+    await asyncio.to_thread(rabbitmq_node.ctl, *policy, '{"max-length":1,"overflow":"reject-publish"}')
+    held = Held()
+    confirmed, plain = (f"{rabbitmq_node.url}{option}#orders" for option in ("?confirms=all", ""))
+    async with serving(rabbitmq_node.url, namespace, held.answer, concurrency=1):
+        first = asyncio.create_task(wire.call(confirmed, WireRequest(b"[1]", LONG)))
+        await eventually(lambda: bool(held.calls), "the first call to be carried out")
+        others = [asyncio.create_task(wire.call(confirmed, WireRequest(b"[1]", LONG))) for _ in range(9)]
+        await eventually(lambda: sum(call.done() for call in others) >= 7, "calls to be refused")
+        with pytest.raises(ServiceUnreachableError, match="the broker refused"):
+            await wire.call(plain, WireRequest(b"[1]", LONG, is_answered=False))
+        with pytest.raises(CallTimeoutError):
+            await wire.call(plain, WireRequest(b"[1]", 0.3))
+        held.release.set()
+        outcomes = await asyncio.gather(first, *others, return_exceptions=True)
+        assert outcomes.count(b"[1]") == len(held.calls)
+        refused = [outcome for outcome in outcomes if outcome != b"[1]"]
+        assert len(refused) >= 7
+        assert all("the broker refused" in str(error) for error in refused)
 
 
 async def test_closing_in_a_black_hole_takes_five_seconds_at_most(

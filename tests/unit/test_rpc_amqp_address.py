@@ -51,6 +51,29 @@ def test_what_is_no_address_is_refused_without_its_password(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "confirms_calls"),
+    [
+        ("amqp://u:p@host/vhost?confirms=all#orders", True),
+        ("amqp://u:p@host/vhost?confirms=notifications#orders", False),
+        ("amqp://u:p@host/vhost#orders", False),
+        ("amqp://u:p@host/vhost/orders?confirms=all", True),
+        ("amqps://u:p@host/vhost?cafile=/a%20b&confirms=all#orders", True),
+    ],
+)
+def test_what_the_broker_confirms_is_an_option(url: str, confirms_calls: bool) -> None:
+    address = parse_service_url(url)
+    assert address.confirms_calls is confirms_calls
+    assert address.shown.partition("/vhost")[1:] == ("/vhost", "#orders")
+    assert address.broker.cafile == ("/a b" if address.broker.tls else "")
+
+
+@pytest.mark.parametrize("options", ["confirms=some", "confirms=", "confirms=all&confirms=all", "confirms=all&x=1"])
+def test_other_options_are_refused(options: str) -> None:
+    with pytest.raises(ServiceConfigurationError):
+        parse_service_url(f"amqp://u:s3cret@host/vhost?{options}#orders")
+
+
+@pytest.mark.parametrize(
     ("url", "virtual_host"),
     [
         ("amqp://host", "/"),

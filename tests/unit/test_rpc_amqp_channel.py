@@ -214,7 +214,7 @@ async def test_a_receivers_exception_ends_nothing(caplog: pytest.LogCaptureFixtu
 async def test_a_message_is_written_as_frames() -> None:
     transport = Transport()
     messages = over(Seen(), transport=transport)
-    messages.publish("", "orders", spec.Basic.Properties(app_id="me"), b"x" * 25, mandatory=True)
+    messages.outbox.put(messages.message("", "orders", spec.Basic.Properties(app_id="me"), b"x" * 25, mandatory=True))
     messages.ack(9)
     await asyncio.sleep(0)
     payload = b"".join(transport.writes)

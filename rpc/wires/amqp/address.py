@@ -1,21 +1,27 @@
 """Where a service is called through RabbitMQ, and what its queue and exchange are called there."""
 
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from gemstone_events.amqp_url import Broker, parse_url
 from gemstone_events.errors import InvalidNameError, ServiceConfigurationError
 from gemstone_events.names import check_name
 
 _SHAPE = "amqp[s]://user:password@host:port/virtual_host#service, or amqp://host/service in the default virtual host"
+_CONFIRMS = {"all": True, "notifications": False}
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceAddress:
-    """A service on a broker."""
+    """A service on a broker.
+
+    Attributes:
+        confirms_calls: the broker confirms calls too, and not only notifications.
+    """
 
     broker: Broker
     service: str
+    confirms_calls: bool = False
 
     @property
     def shown(self) -> str:
@@ -27,7 +33,8 @@ def parse_service_url(url: str) -> ServiceAddress:
     """Read the URL of a service.
 
     The service's name is the fragment of the broker's URL. Without a fragment it is the last segment of the path, and
-    what stands before it is the virtual host: ``amqp://host/orders``, ``amqp://host/vhost/orders``.
+    what stands before it is the virtual host: ``amqp://host/orders``, ``amqp://host/vhost/orders``. The option
+    ``?confirms=all`` has the broker confirm calls as well as notifications.
 
     Raises:
         ServiceConfigurationError: it is no such URL. The error never quotes it, for the password's sake.
@@ -39,7 +46,8 @@ def parse_service_url(url: str) -> ServiceAddress:
         service = check_name("service", unquote(fragment))
     except InvalidNameError as error:
         raise ServiceConfigurationError(f"the URL of a service cannot be used: {error}. Write {_SHAPE}") from None
-    return ServiceAddress(parse_url(broker_url), service)
+    broker_url, confirms_calls = _take_confirms(broker_url)
+    return ServiceAddress(parse_url(broker_url), service, confirms_calls)
 
 
 def parse_any_url(url: str) -> Broker:
@@ -61,6 +69,21 @@ def call_queue(namespace: str, service: str) -> str:
 def presence_exchange(namespace: str) -> str:
     """Return the name of the exchange by which running instances are asked who they are."""
     return f"{namespace}.rpc.presence"
+
+
+def _take_confirms(url: str) -> tuple[str, bool]:
+    """Return a broker's URL without the option ``confirms``, and whether that asks for all."""
+    parts = urlsplit(url)
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    asked = [value for name, value in options if name == "confirms"]
+    if not asked:
+        return url, False
+    if len(asked) > 1 or asked[0] not in _CONFIRMS:
+        raise ServiceConfigurationError(
+            f"the URL of a service cannot be used: its option 'confirms' is one of {', '.join(_CONFIRMS)}"
+        )
+    others = [(name, value) for name, value in options if name != "confirms"]
+    return parts._replace(query=urlencode(others)).geturl(), _CONFIRMS[asked[0]]
 
 
 def _split_path(url: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ reads, ``Incoming`` puts them together, and ``Outbox`` writes beside it. Everyth
 """
 
 import asyncio
+import struct
 from functools import lru_cache
 
 import aiormq
@@ -17,7 +18,10 @@ from pamqp.frame import marshal
 from gemstone_events.rpc.wires.amqp.incoming import Incoming, Properties, Receiver
 from gemstone_events.rpc.wires.amqp.outbox import Outbox
 from gemstone_events.rpc.wires.amqp.properties import header_frame
-from gemstone_events.rpc.wires.amqp.reader import FrameReader
+from gemstone_events.rpc.wires.amqp.reader import METHOD, FrameReader
+
+# Basic.Ack in a frame: kind, channel, size of the payload; class, method, delivery tag, bits; the frame's end.
+_ACK = struct.Struct(">BHIHHQBB")
 
 
 class MessageChannel:
@@ -53,12 +57,7 @@ class MessageChannel:
 
     def ack_frame(self, delivery_tag: int) -> bytes:
         """Return the frame that tells the broker that a message is done with."""
-        frame: bytes = marshal(spec.Basic.Ack(delivery_tag), self.channel.number)
-        return frame
-
-    def publish(self, exchange: str, routing_key: str, properties: Properties, body: bytes, *, mandatory: bool) -> None:
-        """Send a message."""
-        self.outbox.put(self.message(exchange, routing_key, properties, body, mandatory=mandatory))
+        return _ACK.pack(METHOD, self.channel.number, 13, 60, 80, delivery_tag, 0, 0xCE)
 
     def message(
         self, exchange: str, routing_key: str, properties: Properties, body: bytes, *, mandatory: bool

@@ -10,8 +10,9 @@ A request goes to the default exchange with the service's queue as routing key, 
 - A pending call of a service whose last instance is gone fails within some seconds, not at its deadline.
 - Nothing is sent twice.
 
-Calls that are answered are published without confirms, see ``notices``. Where an operator limits the length of a
-service's queue with ``reject-publish``, the calls that the broker drops end at their deadline, as unknown.
+The broker confirms notifications. Calls are published without confirms, for their answer is a better one; where an
+operator limits the length of a service's queue with ``reject-publish``, the calls that the broker drops so end at their
+deadline, as unknown. With the option ``?confirms=all`` in the service's URL they are confirmed too, and fail at once.
 """
 
 import asyncio
@@ -47,7 +48,7 @@ class AmqpClientWire:
     def __init__(self, settings: ClientSettings) -> None:
         self.counts = WireCounts()
         self._settings = settings
-        self._links: dict[Broker, AmqpLink] = {}
+        self._links: dict[tuple[Broker, bool], AmqpLink] = {}
         self._targets: dict[str, _Target] = {}
 
     def address(self, url: str) -> str:
@@ -92,10 +93,12 @@ class AmqpClientWire:
         address = parse_service_url(url)
         if len(self._targets) >= _MAX_TARGETS:
             self._targets.clear()
-        target = self._targets[url] = _Target(self._link(address.broker), address.service)
+        target = self._targets[url] = _Target(self._link(address.broker, address.confirms_calls), address.service)
         return target
 
-    def _link(self, broker: Broker) -> AmqpLink:
-        if broker not in self._links:
-            self._links[broker] = AmqpLink(broker, self._settings, self.counts)
-        return self._links[broker]
+    def _link(self, broker: Broker, confirms_calls: bool = False) -> AmqpLink:
+        link = self._links.get((broker, confirms_calls))
+        if link is None:
+            link = AmqpLink(broker, self._settings, self.counts, confirms_calls=confirms_calls)
+            self._links[broker, confirms_calls] = link
+        return link

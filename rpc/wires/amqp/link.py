@@ -23,10 +23,14 @@ class AmqpLink:
         broker: where.
         settings: the caller's.
         counts: of the wire.
+        confirms_calls: have the broker confirm calls too.
     """
 
-    def __init__(self, broker: Broker, settings: ClientSettings, counts: WireCounts) -> None:
+    def __init__(
+        self, broker: Broker, settings: ClientSettings, counts: WireCounts, *, confirms_calls: bool = False
+    ) -> None:
         self._broker = broker
+        self._confirms_calls = confirms_calls
         self._settings = settings
         self._counts = counts
         self._loop = asyncio.get_running_loop()
@@ -76,7 +80,9 @@ class AmqpLink:
 
     async def _connect(self) -> ClientSession:
         connection = await connect(self._broker, f"{self._settings.client} (calls)")
-        session = ClientSession(connection, self._broker.user, self._settings, self._counts, self._ended)
+        session = ClientSession(
+            connection, self._broker.user, self._settings, self._counts, self._confirms_calls, self._ended
+        )
         try:
             await session.open()
         except BaseException as error:

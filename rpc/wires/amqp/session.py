@@ -11,16 +11,18 @@ from pamqp import commands as spec
 from gemstone_events.rpc.call_errors import (
     InvalidAnswerError,
     OutcomeUnknownError,
+    ServiceNotFoundError,
     ServiceUnreachableError,
 )
 from gemstone_events.rpc.presence import MAX_PRESENCE_BYTES, Presence
 from gemstone_events.rpc.wire import ClientSettings, WireCounts, WireRequest
 from gemstone_events.rpc.wires.amqp.address import call_queue, presence_exchange
 from gemstone_events.rpc.wires.amqp.channel import MessageChannel
+from gemstone_events.rpc.wires.amqp.confirmed import ConfirmedChannel
 from gemstone_events.rpc.wires.amqp.connection import AmqpConnection, watch
 from gemstone_events.rpc.wires.amqp.incoming import Properties, Received
 from gemstone_events.rpc.wires.amqp.liveness import Liveness
-from gemstone_events.rpc.wires.amqp.notices import NoticeChannel, not_found
+from gemstone_events.rpc.wires.amqp.outbox import Write
 from gemstone_events.rpc.wires.amqp.pending import PendingCall, PendingCalls
 from gemstone_events.rpc.wires.amqp.questions import Answers, Question
 
@@ -40,11 +42,15 @@ _logger = logging.getLogger("gemstone_events.rpc.amqp")
 class ClientSession:
     """Calls over one connection. When it is lost, every pending call fails at once; nothing is sent twice.
 
+    Notifications are confirmed by the broker. Calls go without, by a channel of their own: their answer is the better
+    confirm, and one more would wake both ends of the connection once more for each.
+
     Args:
         connection: logged in.
         user: logged in as; the broker vouches for it to services.
         settings: the caller's.
         counts: of the wire.
+        confirms_calls: have the broker confirm calls too, by the same channel.
         on_end: called once when the connection is no more, with this session.
     """
 
@@ -54,6 +60,7 @@ class ClientSession:
         user: str,
         settings: ClientSettings,
         counts: WireCounts,
+        confirms_calls: bool,
         on_end: "Callable[[ClientSession], object]",
     ) -> None:
         self._connection = connection
@@ -64,7 +71,8 @@ class ClientSession:
         self._liveness = Liveness(connection, settings.namespace)
         self._answers = Answers(counts)
         self._on_end = on_end
-        self._notices = NoticeChannel(self._pending)
+        self._confirmed = ConfirmedChannel(self._pending, self)
+        self._confirms_calls = confirms_calls
         self._next_look: asyncio.TimerHandle | None = None
         self._look: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -74,11 +82,14 @@ class ClientSession:
     async def open(self) -> None:
         """Make ready to call. Whatever aiormq raises comes through."""
         body_bytes = max(self._settings.body_bytes, MAX_PRESENCE_BYTES)
-        self._channel = await self._connection.messages(self, body_bytes, confirms=False)
+        await self._confirmed.open(self._connection, body_bytes)
+        watch(self._confirmed.channel.channel, self._end)
+        if self._confirms_calls:
+            self._channel = self._confirmed.channel
+        else:
+            self._channel = await self._connection.messages(self, body_bytes, confirms=False)
+            watch(self._channel.channel, self._end)
         await self._channel.consume(REPLIES, "answers", no_ack=True)
-        await self._notices.open(self._connection)
-        for channel in (self._channel, self._notices.channel):
-            watch(channel.channel, self._end)
 
     @property
     def closed(self) -> bool:
@@ -105,11 +116,11 @@ class ClientSession:
         """
         call = self._pending.begin(service, due, request.is_answered)
         if request.is_answered:
-            self._channel.outbox.put(partial(self._write, self._channel, call, request))
+            self._send(call.id, partial(self._write, self._channel, call, request))
             if self._next_look is None:
                 self._next_look = self._loop.call_later(LOOK_AGAIN, self._look_after_pending)
         else:
-            self._notices.send(call, partial(self._write, self._notices.channel, call, request))
+            self._confirmed.send(call.id, partial(self._write, self._confirmed.channel, call, request))
         try:
             return await call.answer
         except asyncio.CancelledError:
@@ -136,7 +147,7 @@ class ClientSession:
             reply_to=REPLIES,
             expiration=milliseconds,
         )
-        self._channel.publish(exchange, "", properties, question.encode(), mandatory=False)
+        self._send(identity, self._channel.message(exchange, "", properties, question.encode(), mandatory=False))
         return await self._answers.collect(identity, question, patience, all_of_them=all_of_them)
 
     async def close(self) -> None:
@@ -165,12 +176,18 @@ class ClientSession:
 
     def on_return(self, reason: str, properties: Properties) -> None:
         """Take note of a request that found no queue."""
-        call = self._pending.get(properties.correlation_id)
+        call = self._pending.get(properties.correlation_id or properties.message_id)
         if call is not None:
-            self._pending.fail(call, not_found(call.service))
+            self._pending.fail(call, _not_found(call.service))
 
     def on_confirm(self, number: int, multiple: bool, taken: bool) -> None:
-        """Nothing: calls that are answered are not confirmed."""
+        """Nothing: what is confirmed goes by the other channel."""
+
+    def _send(self, identity: str, write: Write) -> None:
+        if self._confirms_calls:
+            self._confirmed.send(identity, write)
+        else:
+            self._channel.outbox.put(write)
 
     def _write(self, channel: MessageChannel, call: PendingCall, request: WireRequest) -> bytes:
         """Return the frames of a call whose turn it is, unless nobody waits for it any more."""
@@ -244,6 +261,10 @@ class ClientSession:
             self._look.cancel()
             await asyncio.wait([self._look])
         await self._connection.close()
+
+
+def _not_found(service: str) -> ServiceNotFoundError:
+    return ServiceNotFoundError(f"{service} was not called: there is no such service, or none of its instances runs")
 
 
 def _gone(service: str) -> OutcomeUnknownError:
