@@ -1,13 +1,16 @@
 """What a service shows over JSON-RPC: its methods, the dispatcher around them, and the Tornado application."""
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Protocol
 
 from gemstone_events.container import Container
+from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.handlers import MethodOptions, declared_methods
 from gemstone_events.idempotency import AnsweredOnce, KeepAnswer, KeyedCall
+from gemstone_events.loopback import is_loopback
 from gemstone_events.plugins import BasePlugin
 from gemstone_events.rpc.answering import make_answer
 from gemstone_events.rpc.authentication.caller import Authentication
@@ -50,13 +53,20 @@ class RunInUnit(Protocol):
         """
 
 
+class Specs(Protocol):
+    """Says what a service is and does."""
+
+    def __call__(self, *, with_private: bool) -> Mapping[str, object]:
+        """Return it, with private methods or without."""
+
+
 class Exposure:
     """The exposed methods of one service, ready to be called.
 
     Args:
         settings: the service's.
         containers: whose exposed methods these are.
-        extra: methods that every service has, by name.
+        specs: says what the service is and does.
         components: methods of the services of components.
         plugins: who is told of calls and internal errors; looked at anew each time.
         run_in_unit: runs a method.
@@ -73,7 +83,7 @@ class Exposure:
         self,
         settings: Settings,
         containers: Iterable[Container],
-        extra: Mapping[str, Callable[..., object]],
+        specs: Specs,
         components: Iterable[Method],
         plugins: Mapping[str, BasePlugin],
         run_in_unit: RunInUnit,
@@ -86,6 +96,7 @@ class Exposure:
         self._settings = settings
         self._plugins = plugins
         self._run_in_unit = run_in_unit
+        self._specs = specs
         self.authentication = Authentication(
             authenticate,
             strategies=settings.validation_strategies,
@@ -101,7 +112,7 @@ class Exposure:
             for declared in declared_methods(container)
         ]
         methods += components
-        methods += [Method(name, function, private=everything) for name, function in extra.items()]
+        methods.append(Method("get_service_specs", self._specs_for, private=everything, takes_handler=True))
         if settings.use_statistics:
             methods.append(Method("statistics", self._statistics.report, private=everything))
         self.methods = methods
@@ -119,6 +130,35 @@ class Exposure:
         )
         self.answer = make_answer(self.dispatcher, self.authentication)
         self._answered_once = AnsweredOnce(store, self.dispatcher.limits.response_bytes)
+
+    def check_access(self, *, authenticates: bool) -> None:
+        """Refuse settings that let everybody in from elsewhere, or nobody at all.
+
+        Args:
+            authenticates: the service says who calls.
+
+        Raises:
+            ServiceConfigurationError: the message says how to mend it.
+        """
+        settings = self._settings
+        name = settings.service_name
+        is_open = not authenticates and not settings.allow_unauthenticated
+        if settings.port is not None and not is_loopback(settings.host) and is_open:
+            raise ServiceConfigurationError(
+                f"{name!r} would listen on {settings.host} without authentication: override authenticate_request or "
+                "api_token_is_valid, or set allow_unauthenticated if all its methods may be called by anybody"
+            )
+        if settings.require_authentication and not authenticates:
+            raise ServiceConfigurationError(
+                f"nobody could call {name!r}: require_authentication is set, so override authenticate_request or "
+                "api_token_is_valid"
+            )
+
+    def warn_of_unreachable_methods(self, logger: logging.Logger, *, authenticates: bool) -> None:
+        """Log which methods are private although the service never says who calls."""
+        for method in [] if authenticates else self.methods:
+            if method.private:
+                logger.warning("nobody can call %s: it is private, and authenticate_request denies all", method.name)
 
     def application(
         self,
@@ -156,6 +196,10 @@ class Exposure:
                 ASYNCAPI_PATH: lambda is_known: events(),
             },
         )
+
+    async def _specs_for(self, handler: object) -> Mapping[str, object]:
+        """Return what the service is and does, for people and clients."""
+        return self._specs(with_private=await self.self_description.is_open_to(handler))
 
     async def _invoke(
         self, method: Method, args: Sequence[object], kwargs: Mapping[str, object], context: CallContext

@@ -27,9 +27,8 @@ from gemstone_events.event import new_id
 from gemstone_events.event_description import EmittedNames, EventDescription, asyncapi_document
 from gemstone_events.execution import Threads
 from gemstone_events.exposure import Exposure
-from gemstone_events.handlers import EventHandler, declared_handlers, declared_methods
+from gemstone_events.handlers import EventHandler, declared_handlers
 from gemstone_events.logs import setup_logging
-from gemstone_events.loopback import is_loopback
 from gemstone_events.management.channels import ChannelManager
 from gemstone_events.management.hosting import default_registry
 from gemstone_events.management.manager import ServiceManager
@@ -183,8 +182,8 @@ class MicroService(Settings, Container):
         await self._end()
 
     async def _begin(self) -> None:
-        plans = self.check_declarations()
         exposure = self._exposure = self._expose()
+        plans = self.check_declarations()
         logger = self.get_logger()
         messaging = Messaging(
             make_store(self.store_url) if isinstance(self.store_url, str) else self.store_url,
@@ -217,7 +216,7 @@ class MicroService(Settings, Container):
         await calling.listen()
         await messaging.consume()
         await calling.serve()
-        self._warn_of_unreachable_methods(logger)
+        exposure.warn_of_unreachable_methods(logger, authenticates=self._authenticates)
         stopping = asyncio.Event()
         for function, seconds in self.periodic_tasks:
             task = self._loop_task(run_periodically(function, seconds, self._units.run, stopping, logger))
@@ -352,8 +351,8 @@ class MicroService(Settings, Container):
             raise PluginDoesNotExistError(f"{self.service_name!r} has no plugin {name!r}")
         return self._plugins[name]
 
-    def get_service_specs(self) -> dict[str, object]:
-        """Return what the service is and does, for people and clients."""
+    def get_service_specs(self, *, with_private: bool = True) -> dict[str, object]:
+        """Return what the service is and does, for people and clients, with private methods or without."""
         return {
             "name": self.service_name,
             "host": self.host,
@@ -361,7 +360,9 @@ class MicroService(Settings, Container):
             "accessible_at": self.url,
             "urls": self.urls,
             "max_parallel_blocking_tasks": self.max_parallel_blocking_tasks,
-            "methods": {method.name: method.doc for method in (self._exposure or self._expose()).methods},
+            "methods": {
+                method.name: method.doc for method in self._exposed.methods if with_private or not method.private
+            },
             "event_transports": self._transport_addresses(),
             "events_handled": sorted({handler.options.pattern for handler in self._declared_handlers}),
         }
@@ -420,19 +421,7 @@ class MicroService(Settings, Container):
         Raises:
             ServiceConfigurationError: something is declared wrongly.
         """
-        self._expose()
-        is_open = not self._authenticates and not self.allow_unauthenticated
-        if self.port is not None and not is_loopback(self.host) and is_open:
-            raise ServiceConfigurationError(
-                f"{self.service_name!r} would listen on {self.host} without authentication: override "
-                "authenticate_request or api_token_is_valid, or set allow_unauthenticated if all its methods may be "
-                "called by anybody"
-            )
-        if self.require_authentication and not self._authenticates:
-            raise ServiceConfigurationError(
-                f"nobody could call {self.service_name!r}: require_authentication is set, so override "
-                "authenticate_request or api_token_is_valid"
-            )
+        self._exposed.check_access(authenticates=self._authenticates)
         return plan_subscriptions(self._declared_handlers, self.service_name, self.instance_id)
 
     def make_tornado_app(self) -> RpcApplication:
@@ -440,11 +429,11 @@ class MicroService(Settings, Container):
 
         It can be tested without ``start``; what a method emits needs the service to run.
         """
-        return self._application(self._expose())
+        return self._application(self._exposed)
 
     def openrpc_document(self, *, with_private: bool = True) -> dict[str, JsonValue]:
         """Return the OpenRPC document of the service's methods, with private ones or without."""
-        return self._expose().self_description.document(with_private=with_private)
+        return self._exposed.self_description.document(with_private=with_private)
 
     def asyncapi_document(self) -> dict[str, JsonValue]:
         """Return the AsyncAPI document of the events that the service handles, and of those it is known to emit."""
@@ -464,12 +453,15 @@ class MicroService(Settings, Container):
     def _declared_handlers(self) -> list[EventHandler]:
         return [handler for container in self._containers for handler in declared_handlers(container)]
 
+    @property
+    def _exposed(self) -> Exposure:
+        return self._exposure or self._expose()
+
     def _expose(self) -> Exposure:
-        extra = {"get_service_specs": self.get_service_specs}
         return Exposure(
             self,
             self._containers,
-            extra,
+            self.get_service_specs,
             self.service_manager.host.methods(private=self.require_authentication),
             self._plugins,
             self._units.run,
@@ -492,15 +484,6 @@ class MicroService(Settings, Container):
     def _transport_addresses(self) -> list[str]:
         transports = self._messaging.transports if self._messaging else self._make_transports()
         return [transport.address for transport in transports]
-
-    def _warn_of_unreachable_methods(self, logger: logging.Logger) -> None:
-        if self._authenticates:
-            return
-        for container in self._containers:
-            for name, _, options in declared_methods(container):
-                if options.private:
-                    shown = options.name or name
-                    logger.warning("nobody can call %s: it is private, and authenticate_request denies all", shown)
 
     @property
     def _authenticates(self) -> bool:

@@ -52,9 +52,11 @@ class SelfDescription:
 
     async def for_request(self, handler: object) -> dict[str, JsonValue]:
         """Return the service's OpenRPC document."""
-        if not any(method.private for method in self._methods):
-            return self.document(with_private=False)
-        return self.document(with_private=await is_known(handler))
+        return self.document(with_private=await self.is_open_to(handler))
+
+    async def is_open_to(self, handler: object) -> bool:
+        """Tell whether private methods may be described to who sent a request; nobody is asked where there are none."""
+        return any(method.private for method in self._methods) and await is_known(handler)
 
 
 async def is_known(handler: object) -> bool:
