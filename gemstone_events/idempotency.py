@@ -11,10 +11,11 @@ from typing import Protocol, TypeAlias
 
 from gemstone_events import strict_json
 from gemstone_events.errors import ServiceConfigurationError, StoreError
-from gemstone_events.rpc.call_context import CallContext
-from gemstone_events.rpc.errors import Interrupted, InvalidParams
+from gemstone_events.rpc.call_context import CallContext, Caller
+from gemstone_events.rpc.errors import AccessDenied, Interrupted, InvalidParams
 from gemstone_events.rpc.methods import Method
 from gemstone_events.rpc.protocol import Params
+from gemstone_events.rpc.request_handler import CURRENT_USER
 from gemstone_events.store.port import Answer, AnswerKey, EventStore
 from gemstone_events.strict_json import JsonValue
 
@@ -51,24 +52,39 @@ class KeyedCall:
 
         Args:
             service: the name of the service, for several may keep their answers in one store.
-            method: what is called. The callers of one that is not for everybody are known, and none can ask for the
-                answer to another.
+            method: what is called. Where it is not for everybody, or sees who calls, no caller can ask for the answer
+                to another.
             context: where the call comes from; it has an idempotency key.
 
         Raises:
-            ServiceConfigurationError: the caller is known by something that has no name: he could get the answer to
+            ServiceConfigurationError: the caller is known by nothing that stays the same: he could get the answer to
                 another.
         """
-        guarded = method.private or method.scopes
-        known = await context.caller.identify(method.name) if guarded and context.caller else None
-        name = caller_name(known)
-        if not (name or known is None or isinstance(known, bool)):
-            raise ServiceConfigurationError(
-                f"calls of {method.name!r} with an idempotency key cannot be told apart by their callers: let "
-                f"authenticate_request return a Principal or a name, not {type(known).__name__!r}"
-            )
-        key = AnswerKey(f"{service}:{method.name}", name, context.idempotency_key or "")
+        own, sent = f"{service}:{method.name}", context.idempotency_key or ""
+        caller = await _name_caller(method, context.caller, f"{own}:{sent}") if context.caller else ""
+        key = AnswerKey(own, caller, sent)
         return cls(key, fingerprint(context.params), context.is_repeated and not method.idempotent)
+
+
+async def _name_caller(method: Method, caller: Caller, salt: str) -> str:
+    """Return what tells a method's caller from others; empty where all are one to it, and for strangers."""
+    known: object = None
+    if method.private or method.scopes:
+        known = await caller.identify(method.name)
+    elif method.takes_handler:  # its answer may depend on who calls
+        with contextlib.suppress(AccessDenied):
+            known = await caller.identify(CURRENT_USER)
+    if not known:
+        return ""
+    if name := caller_name(known):
+        return name
+    if known is True and (mark := caller.mark(salt)):
+        return f"token {mark}"
+    raise ServiceConfigurationError(
+        f"calls of {method.name!r} with an idempotency key cannot be told apart by their callers: let "
+        f"authenticate_request return a Principal or a name, not {type(known).__name__!r}; True will do for callers "
+        "whose token one of validation_strategies finds"
+    )
 
 
 def caller_name(known: object) -> str:

@@ -47,6 +47,16 @@ class Caller(Protocol):
         the body then is another.
         """
 
+    def mark(self, salt: str) -> str:
+        """Return what tells him from others of whom the service says no more than "known": a hash of his tokens.
+
+        Args:
+            salt: the hash is keyed with it.
+
+        Returns:
+            hexadecimal digits; empty where no ``validation_strategies`` entry finds a token.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class CallContext:

@@ -153,7 +153,9 @@ class Dispatcher:
                 raise
             _logger.exception("method %r failed: something that it awaits was cancelled", request.method)
             response = self._fail(request, RuntimeError(f"something that {request.method!r} awaits was cancelled"))
-        except (Exception, SystemExit) as error:  # no caller may end the process
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # SystemExit and groups, too: no caller may end the process, or wait for nothing
             _logger.exception("method %r failed", request.method)
             response = self._fail(request, error)
         if not request.is_notification:

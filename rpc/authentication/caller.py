@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -101,6 +102,13 @@ class Authentication:
         elif purpose != CURRENT_USER:  # nothing is denied to those who say nothing of themselves
             _log_denial(handler, purpose, "no credentials")
 
+    def mark(self, handler: RpcHandler, salt: str) -> str:
+        """Return a keyed hash of the tokens that a request carries; empty where there is none. See ``Caller``."""
+        tokens = [strategy.extract_api_token(handler) for strategy in self._strategies]
+        if not any(tokens):
+            return ""
+        return hmac.new(salt.encode(), json.dumps(tokens).encode(), hashlib.sha256).hexdigest()
+
     def _carries_credentials(self, handler: RpcHandler) -> bool:
         if "Authorization" in handler.request.headers:
             return True
@@ -126,7 +134,7 @@ class BodySender:
         body: what was sent; None while it has not come.
     """
 
-    __slots__ = ("_authentication", "_body", "_expected", "_is_known", "_lock", "_make_handler", "_user")
+    __slots__ = ("_authentication", "_body", "_expected", "_failure", "_is_known", "_lock", "_make_handler", "_user")
 
     def __init__(
         self, authentication: Authentication, make_handler: Callable[[], RpcHandler], body: bytes | None = None
@@ -135,6 +143,7 @@ class BodySender:
         self._make_handler = make_handler
         self._body = body
         self._expected: bytes | None = None
+        self._failure: Exception | None = None
         self._lock: asyncio.Lock | None = None
         self._is_known = False
         self._user: object = None
@@ -146,10 +155,10 @@ class BodySender:
         if self._lock is None:
             self._lock = asyncio.Lock()
         async with self._lock:  # the calls of a batch come here together
+            if self._failure is not None:
+                raise self._failure
             if not self._is_known:
-                with self._checking(purpose) as handler:
-                    user = self._authentication.begin(handler, purpose)
-                    self._conclude(handler, purpose, await user if isawaitable(user) else user)
+                await self._find_out(purpose)
         return self._user
 
     def identify_now(self, purpose: str) -> object:
@@ -174,11 +183,25 @@ class BodySender:
             return True
         return hmac.compare_digest(hashlib.sha256(self._body).digest(), digest)
 
+    def mark(self, salt: str) -> str:
+        """Return a keyed hash of the tokens that he sent; see ``Caller``."""
+        return self._authentication.mark(self._make_handler(), salt)
+
     def body_came(self, body: bytes) -> None:
         """Take the body. The caller is a stranger if it is not the one for which he was let in."""
         self._body = body
         if self._user and self._expected is not None and not self.sent_body(self._expected):
             self._conclude(self._make_handler(), "any method with a body that was not signed", None)
+
+    async def _find_out(self, purpose: str) -> None:
+        try:
+            with self._checking(purpose) as handler:
+                user = self._authentication.begin(handler, purpose)
+                self._conclude(handler, purpose, await user if isawaitable(user) else user)
+        except Exception as error:
+            if not self._is_known:
+                self._failure = error
+            raise
 
     @contextmanager
     def _checking(self, purpose: str) -> Iterator[RpcHandler]:

@@ -21,8 +21,9 @@ from gemstone_events.rpc.authentication.signature import (
 )
 from gemstone_events.rpc.authentication.token_template import TokenTemplate
 
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
-_COOKIE_VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_HEADER_TEXT = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?", re.ASCII)
+_COOKIE_TEXT = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+", re.ASCII)
 
 
 class Credentials(Protocol):
@@ -50,14 +51,20 @@ class HeaderToken:
     template: str | None = None
 
     def __post_init__(self) -> None:
-        if not _HEADER_NAME.fullmatch(self.header_name):
-            raise ServiceConfigurationError(f"{self.header_name!r} is no name of a header")
-        _check_token(self.token, f"header {self.header_name}")
-        TokenTemplate(self.template)
+        _check_name(self.header_name, "header")
+        if not all(map(_HEADER_TEXT.fullmatch, (self.token, self._text))):
+            raise ServiceConfigurationError(
+                f"the token for header {self.header_name} cannot be sent: take printable ASCII characters, without "
+                "spaces at its ends"
+            )
 
     def headers(self, body: bytes) -> Mapping[str, str]:
         """Return the header."""
-        return {self.header_name.lower(): TokenTemplate(self.template).fill(self.token)}
+        return {self.header_name.lower(): self._text}
+
+    @property
+    def _text(self) -> str:
+        return TokenTemplate(self.template).fill(self.token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +85,8 @@ class CookieToken:
     template: str | None = None
 
     def __post_init__(self) -> None:
-        if not _HEADER_NAME.fullmatch(self.cookie_name):
-            raise ServiceConfigurationError(f"{self.cookie_name!r} is no name of a cookie")
-        if not _COOKIE_VALUE.fullmatch(TokenTemplate(self.template).fill(self.token)):
+        _check_name(self.cookie_name, "cookie")
+        if not all(map(_COOKIE_TEXT.fullmatch, (self.token, self._text))):
             raise ServiceConfigurationError(
                 f"the token for cookie {self.cookie_name} cannot be sent: a cookie takes letters, digits and signs, "
                 'but no space, comma, semicolon, backslash or "'
@@ -88,7 +94,11 @@ class CookieToken:
 
     def headers(self, body: bytes) -> Mapping[str, str]:
         """Return the cookie's header."""
-        return {"cookie": f"{self.cookie_name}={TokenTemplate(self.template).fill(self.token)}"}
+        return {"cookie": f"{self.cookie_name}={self._text}"}
+
+    @property
+    def _text(self) -> str:
+        return TokenTemplate(self.template).fill(self.token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +115,14 @@ class BearerToken:
     token: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        _check_token(self.token, "header Authorization")
+        self._in_header()
 
     def headers(self, body: bytes) -> Mapping[str, str]:
         """Return the header."""
-        return {AUTHORIZATION: f"Bearer {self.token}"}
+        return self._in_header().headers(body)
+
+    def _in_header(self) -> HeaderToken:
+        return HeaderToken(self.token, "Authorization", "Bearer {}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +165,6 @@ class HmacKey:
         return {AUTHORIZATION: signature.header}
 
 
-def _check_token(token: str, where: str) -> None:
-    if not token or not token.isascii() or not token.isprintable() or token != token.strip():
-        raise ServiceConfigurationError(
-            f"the token for {where} cannot be sent: take printable ASCII characters, without spaces at its ends"
-        )
+def _check_name(name: str, kind: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ServiceConfigurationError(f"{name!r} is no name of a {kind}")

@@ -33,6 +33,7 @@ from gemstone_events.rpc.client.requests import MethodCall
 from gemstone_events.rpc.protocol import JsonRpcRequest
 from gemstone_events.rpc.request_handler import RpcHandler
 from gemstone_events.rpc.wire import service_url
+from tests.integration.http_peer import connected
 
 READER = "token-of-the-reader"
 WRITER = "token-of-the-writer"
@@ -251,6 +252,20 @@ async def test_a_closed_service_answers_nothing_to_strangers(opened: Open, caplo
     assert [record for record in caplog.records if record.levelno > logging.WARNING] == []
 
 
+@pytest.mark.parametrize("is_closed", [True, False])
+async def test_a_document_waits_no_longer_for_a_check_than_a_call_does(is_closed: bool) -> None:
+    class Hanging(Vault):
+        async def authenticate_request(self, handler: RpcHandler) -> bool:
+            await asyncio.Event().wait()
+            return True
+
+    hanging = Hanging(port=0, call_timeout=0.05, require_authentication=is_closed)
+    async with hanging as vault, connected(vault.bound_port or 0) as client:
+        response = await client.ask(b"GET /openrpc.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert response.status == (401 if is_closed else 200)
+    assert b'"secret"' not in response.body
+
+
 async def test_a_closed_service_checks_the_body_of_a_signed_request(opened: Open) -> None:
     async with opened(KeyVault(require_authentication=True)) as client:
         replaying = await client.by(Replayed())
@@ -278,6 +293,32 @@ async def test_a_closed_service_refuses_who_failed_too_often(opened: Open) -> No
         ):
             await guessing.methods.public()
         assert vault.asked == 2
+
+
+class TrustingVault(Vault):
+    """Says of its callers no more than that it knows them."""
+
+    validation_strategies = (HeaderValidationStrategy(), BearerTokenStrategy())
+    entries = 0
+
+    def api_token_is_valid(self, api_token: str) -> bool:
+        return api_token in (READER, WRITER)
+
+    @exposed_method(private=True)
+    async def enter(self) -> int:
+        self.entries += 1
+        return self.entries
+
+
+async def test_no_token_gets_the_answer_to_another_under_its_idempotency_key(opened: Open) -> None:
+    async with opened(TrustingVault()) as client:
+
+        async def enter(credentials: Credentials) -> object:
+            service = await client.by(credentials)
+            return (await service.call_method("enter", idempotency_key="1")).result
+
+        senders = (HeaderToken(READER), HeaderToken(WRITER), BearerToken(WRITER))
+        assert [await enter(each) for each in (*senders, *senders)] == [1, 2, 3, 1, 2, 3]
 
 
 # What keeps a service from starting.

@@ -10,12 +10,13 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tornado.http1connection import HTTP1ServerConnection
 from tornado.web import RequestHandler
 
 from gemstone_events.errors import ServiceConfigurationError
@@ -216,6 +217,18 @@ async def test_http_1_0_is_answered_and_closed() -> None:
         response = await client.ask(post().replace(b"HTTP/1.1", b"HTTP/1.0"))
 
         assert response.json == FORTY_TWO
+        assert await client.is_closed_by_server()
+
+
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+async def test_http_1_0_has_no_chunks_for_others_may_see_another_end(connection: str) -> None:
+    chunked = post(b"", Content_Length="", Transfer_Encoding="chunked", Connection=connection)
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(ADD), ADD)
+    async with serving() as service, service.client() as client:
+        refused = await client.ask(chunked.replace(b"HTTP/1.1", b"HTTP/1.0") + body)
+
+        assert refused.status == 400
+        assert b"send Content-Length" in refused.body
         assert await client.is_closed_by_server()
 
 
@@ -467,7 +480,9 @@ async def test_chunks_beyond_the_limit_that_end_soon_leave_the_connection_usable
         await client.send(post(b"", Content_Length="", Transfer_Encoding="chunked"))
         await client.send(b"3e9\r\n" + b"x" * 1001 + b"\r\n0\r\n\r\n")
 
-        assert (await client.receive()).status == 413
+        refused = await client.receive()
+        assert refused.status == 413
+        assert "connection" not in refused.headers
         assert (await client.ask(post())).json == FORTY_TWO
 
 
@@ -534,6 +549,60 @@ async def test_a_body_for_a_page_that_does_not_come_in_time_is_cut_off() -> None
         await client.send(post(path="/nowhere")[:-5])
 
         assert await client.is_closed_by_server()
+
+
+def connections_of(service: Service) -> Collection[HTTP1ServerConnection]:
+    assert service.server._server is not None
+    return service.server._server._connections
+
+
+@asynccontextmanager
+async def taking_nothing(service: Service, raw: bytes) -> AsyncIterator[socket.socket]:
+    """Send requests over a connection from which nothing is read."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.setblocking(False)
+        await loop.sock_connect(peer, ("127.0.0.1", service.server.port))
+        await until(lambda: bool(connections_of(service)))
+        for connection in connections_of(service):
+            connection.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        sending = asyncio.create_task(loop.sock_sendall(peer, raw))
+        try:
+            yield peer
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [post(call("say", "x" * 1000)), post(call("show", "x" * 1000)), get("/api") * 1000, get("/health/live") * 1000],
+    ids=["answer", "handler", "refusals", "pages"],
+)
+async def test_who_does_not_take_his_answers_is_cut_off(raw: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async def say(text: str) -> str:
+        return text * 4000
+
+    async def show(handler: object, text: str) -> str:
+        return text * 4000
+
+    methods = Method("say", say), Method("show", show, takes_handler=True)
+    async with serving(*methods, limits=HttpLimits(answer_timeout=0.2)) as service:
+        async with taking_nothing(service, raw):
+            await until(lambda: "did not take an answer" in caplog.text)
+            await until(lambda: not connections_of(service))
+        assert (await service.ask(post())).json == FORTY_TWO
+
+
+async def test_who_takes_one_large_answer_after_the_other_is_not_cut_off() -> None:
+    async def say() -> str:
+        return "x" * 500_000
+
+    async with serving(Method("say", say), limits=HttpLimits(answer_timeout=1.0)) as service, service.client() as busy:
+        end = asyncio.get_running_loop().time() + 1.5
+        while asyncio.get_running_loop().time() < end:
+            assert len((await busy.ask(post(call("say")))).body) > 500_000
 
 
 async def test_the_body_timeout_does_not_cut_off_a_call_that_runs() -> None:

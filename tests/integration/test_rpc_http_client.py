@@ -170,7 +170,7 @@ REFUSALS = [
     ("413 Content Too Large", RequestRefusedError),
     ("415 Unsupported Media Type", RequestRefusedError),
     ("429 Too Many Requests", ServiceUnreachableError),
-    ("503 Service Unavailable", ServiceUnreachableError),
+    ("503 Service Unavailable", OutcomeUnknownError),
     ("400 Bad Request", InvalidAnswerError),
     ("418 I'm a teapot", InvalidAnswerError),
     ("500 Internal Server Error", OutcomeUnknownError),
@@ -191,6 +191,23 @@ async def test_a_refusal_says_whether_the_call_may_have_been_carried_out(
     assert status in str(raised.value)
     assert ("because of this" in str(raised.value)) == body.startswith(b"because")
     assert wire.counts.unknown == issubclass(kind, OutcomeUnknownError)
+
+
+@pytest.mark.parametrize("status", ["503 Service Unavailable", "429 Too Many Requests"])
+async def test_who_says_when_to_come_again_did_not_begin(wire: HttpClientWire, status: str) -> None:
+    async with serving(says(response(status, b"", "Retry-After: 1"))) as server:
+        with pytest.raises(ServiceUnreachableError, match=status):
+            await wire.call(server.url, request())
+    assert wire.counts.unknown == 0
+
+
+@pytest.mark.parametrize("status", [b"500 \x1b[31mred\xff", b"301 \xc2\x9b31m"])
+async def test_a_server_cannot_send_commands_to_the_terminal(wire: HttpClientWire, status: bytes) -> None:
+    answer = b"HTTP/1.1 %b\r\nContent-Length: 0\r\nLocation: http://a/\xc2\x9b31m\xfe\r\n\r\n" % status
+    async with serving(says(answer)) as server:
+        with pytest.raises(RemoteServiceError, match="31m") as raised:
+            await wire.call(server.url, request())
+    assert str(raised.value).isprintable()
 
 
 @pytest.mark.parametrize("status", ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent"])

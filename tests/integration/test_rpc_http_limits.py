@@ -280,7 +280,8 @@ async def test_a_client_that_leaves_while_the_check_runs_leaves_nothing_behind()
 
 async def test_a_check_that_hangs_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
     async with closed_service(Gate(), call_timeout=0.05) as service:
-        assert (await service.ask(post({"X-Slow": "yes"}))).status == 503
+        given_up = await service.ask(post({"X-Slow": "yes"}))
+        assert (given_up.status, given_up.headers["retry-after"]) == (503, "1")
         assert (await service.ask(post({}))).json == ALICE
     assert "authenticate_request failed" in caplog.text
 

@@ -14,6 +14,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPError
 from gemstone_events import MicroService, exposed_method
 from gemstone_events.errors import StoreUnavailableError
 from gemstone_events.rpc.authentication.principal import Principal
+from gemstone_events.rpc.authentication.token_table import hash_token
 from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.errors import RpcError
 from gemstone_events.rpc.request_handler import RpcHandler
@@ -251,6 +252,63 @@ async def test_no_caller_gets_the_answer_to_another_by_guessing_his_key(
     async with Guarded(**settings) as guarded:
         assert [await numbered(user) for user in ("ann", "bob", "ann", "bob")] == [1, 2, 1, 2]
         assert await call(guarded.url, "1", method) == -32001, "a stranger gets none at all"
+
+
+class Trusting(Guarded):
+    """Says of its callers no more than that it knows them."""
+
+    def api_token_is_valid(self, api_token: str) -> bool:
+        return api_token.startswith("good")
+
+    authenticate_request = MicroService.authenticate_request
+
+
+async def test_callers_who_are_known_only_as_true_are_told_apart_by_their_tokens(settings: dict[str, object]) -> None:
+    async def numbered(token: str) -> object:
+        return json.loads(await post(trusting.url, request("own"), "1", **{"X-Api-Token": token}))["result"]
+
+    async with Trusting(**settings) as trusting:
+        assert [await numbered(token) for token in ("good 1", "good 2", "good 1", "good 2")] == [1, 2, 1, 2]
+
+
+async def test_no_token_comes_into_the_store(durable: dict[str, object], tmp_path: Path) -> None:
+    async with Trusting(**durable) as trusting:
+        await post(trusting.url, request("own"), "1", **{"X-Api-Token": "good-and-secret"})
+        assert trusting.runs == ["own"]
+    stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert b"orders:own" in stored
+    assert b"good-and-secret" not in stored
+    assert hash_token("good-and-secret").removeprefix("sha256:").encode() not in stored
+
+
+async def test_a_key_of_a_caller_who_cannot_be_told_from_others_is_refused(
+    settings: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Vague(Guarded):
+        def authenticate_request(self, handler: RpcHandler) -> bool:
+            return "X-User" in handler.request.headers
+
+    async with Vague(**settings) as vague:
+        for user in ("ann", "bob"):
+            answer = json.loads(await post(vague.url, request("own"), "1", **{"X-User": user}))
+            assert answer["error"]["code"] == -32603
+        assert vague.runs == []
+        assert json.loads(await post(vague.url, request("own"), **{"X-User": "ann"}))["result"] == 1
+    assert "let authenticate_request return a Principal or a name, not 'bool'" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [Guarded, Trusting])
+async def test_what_a_public_method_says_to_a_known_caller_is_not_repeated_to_strangers(
+    settings: dict[str, object], kind: type[Guarded]
+) -> None:
+    async def described(**headers: str) -> set[str]:
+        answer = json.loads(await post(service.url, request("rpc.discover"), "1", **headers))
+        return {method["name"] for method in answer["result"]["methods"]}
+
+    async with kind(**settings) as service:
+        for _ in range(2):
+            assert "own" in await described(**{"X-User": "ann", "X-Api-Token": "good"})
+            assert "own" not in await described()
 
 
 async def test_a_result_that_is_too_large_has_no_effect(settings: dict[str, object]) -> None:

@@ -115,6 +115,17 @@ def test_a_token_that_cannot_be_sent_is_refused(token: str, make: Callable[[str]
         make(token)
 
 
+@pytest.mark.parametrize("make", [HeaderToken, CookieToken])
+@pytest.mark.parametrize(
+    ("token", "template"), [("", "v1.{}"), (TOKEN, "a\r\nX-Admin: {}"), (TOKEN, "ä{}"), (TOKEN, " {}")]
+)
+def test_text_around_a_token_that_cannot_be_sent_is_refused(
+    make: Callable[..., object], token: str, template: str
+) -> None:
+    with pytest.raises(ServiceConfigurationError, match="cannot be sent"):
+        make(token, "X-Name", template)
+
+
 @pytest.mark.parametrize("name", ["", "X Token", "X-Token:", "X\r\nY"])
 @pytest.mark.parametrize("make", [HeaderToken, CookieToken])
 def test_a_name_that_no_header_and_no_cookie_can_have_is_refused(name: str, make: Callable[[str, str], object]) -> None:

@@ -137,6 +137,16 @@ async def test_a_stranger_is_asked_about_once_for_all_calls_of_a_body(is_async: 
     assert server.asked == ["bad"]
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_check_that_fails_is_not_asked_again_for_the_next_call_of_a_body(is_async: bool) -> None:
+    server = Server(is_async=is_async, raises=LookupError("the token store is down"))
+
+    internal = {"code": -32603, "message": "Internal error"}
+    assert await server.ask("secret", "open", "read", "who", headers=BAD) == [internal, "open", internal, internal]
+    assert server.asked == ["bad"]
+    assert await server.ask("secret") == "secret"
+
+
 async def test_the_check_is_not_asked_for_public_methods() -> None:
     server = Server()
 

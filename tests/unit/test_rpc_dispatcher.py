@@ -298,6 +298,18 @@ async def test_a_method_that_awaits_something_cancelled_is_an_internal_error() -
     assert await ask(dispatcher_of(Method("m", await_cancelled)), call("m")) == failure(INTERNAL)
 
 
+@pytest.mark.parametrize("error", [SystemExit(1), BaseExceptionGroup("", [SystemExit(1)]), BaseException("odd")])
+@pytest.mark.parametrize("batch", [False, True])
+async def test_no_exception_of_a_method_ends_the_process_or_leaves_its_caller_waiting(
+    error: BaseException, batch: bool
+) -> None:
+    async def fail() -> None:
+        raise error
+
+    answer = await ask(dispatcher_of(Method("m", fail)), [call("m")] if batch else call("m"))
+    assert answer == ([failure(INTERNAL)] if batch else failure(INTERNAL))
+
+
 async def test_a_timeout_of_the_methods_own_is_an_internal_error_and_not_the_deadline() -> None:
     async def time_out() -> None:
         raise TimeoutError

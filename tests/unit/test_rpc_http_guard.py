@@ -2,6 +2,7 @@
 
 import pytest
 
+from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.loopback import is_loopback
 from gemstone_events.rpc.wires.http.guard import HttpGuard
 
@@ -67,3 +68,20 @@ def test_pages_of_the_service_itself_and_of_allowed_origins_may_call(origin: str
     guard = HttpGuard.for_service("127.0.0.1", allowed_origins=["https://App.example/"])
 
     assert guard.allows_origin(origin, "localhost:8000") is allowed
+
+
+@pytest.mark.parametrize("host", ["shop.example:8000", "https://shop.example", "*.shop.example", "", "a b"])
+def test_an_allowed_host_that_no_request_could_name_is_refused(host: str) -> None:
+    with pytest.raises(ServiceConfigurationError, match=r"allowed_hosts holds .* write a name or an address"):
+        HttpGuard.for_service("127.0.0.1", allowed_hosts=[host])
+
+
+@pytest.mark.parametrize("origin", ["shop.example", "*", "https://shop.example/page", "https://*.example", "null", ""])
+def test_an_allowed_origin_that_no_page_has_is_refused(origin: str) -> None:
+    with pytest.raises(ServiceConfigurationError, match=r"allowed_origins holds .* write scheme and host"):
+        HttpGuard.for_service("127.0.0.1", allowed_origins=[origin])
+
+
+@pytest.mark.parametrize("host", ["::1", "[2001:db8::7]", "10.0.0.1", "under_score", "shop.example."])
+def test_addresses_and_names_are_allowed_as_they_are_written(host: str) -> None:
+    assert HttpGuard.for_service("127.0.0.1", allowed_hosts=[host]).allows_host(host)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gemstone_events import strict_json
+from gemstone_events.logs import printable
 from gemstone_events.rpc.call_errors import (
     AccessDeniedError,
     InvalidAnswerError,
@@ -18,8 +19,10 @@ from gemstone_events.schemes import mask
 _MOVED = frozenset({301, 302, 307, 308})
 # Given before a body is looked at, by our servers and by proxies: nothing was carried out.
 _REFUSED = frozenset({405, 411, 413, 414, 415, 431})
-_NOT_NOW = frozenset({421, 429, 503})
-_LOST_BEHIND_A_PROXY = frozenset({408, 500, 502, 504})
+_NOT_NOW = frozenset({421, 429})
+_UNAVAILABLE = 503
+# Some proxies also say 503 when they lost a request that they had handed on; whoever names a time did not begin it.
+_LOST_BEHIND_A_PROXY = frozenset({408, 500, 502, _UNAVAILABLE, 504})
 _MAX_REASON = 300
 
 
@@ -49,16 +52,16 @@ def body_of(answer: HttpAnswer, address: str) -> bytes | None:
 
 
 def _error(answer: HttpAnswer, address: str) -> RemoteServiceError:
-    what = f"{address}: HTTP {answer.status} {answer.phrase}{_reason(answer)}"
+    what = f"{address}: HTTP {answer.status} {printable(answer.phrase)}{_reason(answer)}"
     if answer.status in (401, 403):
         return AccessDeniedError(what)
     if answer.status == 404:
         return ServiceNotFoundError(what)
     if answer.status in _MOVED:
-        return ServiceUnreachableError(f"{what}: it moved to {mask(answer.headers.get('Location', 'nowhere'))[:300]}")
+        return ServiceUnreachableError(f"{what}: it moved to {_new_place(answer)}")
     if answer.status in _REFUSED:
         return RequestRefusedError(what)
-    if answer.status in _NOT_NOW:
+    if answer.status in _NOT_NOW or (answer.status == _UNAVAILABLE and "Retry-After" in answer.headers):
         return ServiceUnreachableError(what)
     if answer.status in _LOST_BEHIND_A_PROXY:
         return OutcomeUnknownError(what)
@@ -71,6 +74,10 @@ def _reason(answer: HttpAnswer) -> str:
         return ""
     line = answer.body[:_MAX_REASON].decode(errors="replace").partition("\n")[0].strip()
     return f": {line}" if line and line.isprintable() else ""
+
+
+def _new_place(answer: HttpAnswer) -> str:
+    return printable(mask(answer.headers.get("Location", "nowhere"))[:_MAX_REASON])
 
 
 def _is_json_rpc(body: bytes) -> bool:

@@ -38,6 +38,7 @@ _MULTIPART = Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "multipart bodies are no
 _NOT_POST = Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "JSON-RPC requests are POSTed", {"Allow": "POST"})
 _NOT_JSON = Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type has to be application/json")
 _ENCODED = Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body without Content-Encoding")
+_CHUNKS_IN_1_0 = Refusal(HTTPStatus.BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding: send Content-Length, or HTTP/1.1")
 _NO_LENGTH = Refusal(HTTPStatus.LENGTH_REQUIRED, "send Content-Length, or Transfer-Encoding: chunked")
 
 
@@ -51,6 +52,7 @@ class HttpLimits:
         idle_timeout: seconds for the whole head of a request to come, counted from the end of the one before; beyond
             it the connection is closed.
         body_timeout: seconds for the whole body to come; beyond it the connection is closed.
+        answer_timeout: seconds for a client to take an answer that is ready; beyond it the connection is closed.
         connections: how many may be open at once; further ones are answered 503 and closed.
         accept_multipart: let ``multipart/*`` bodies through to the author's own handlers; Tornado parses them whole.
     """
@@ -59,6 +61,7 @@ class HttpLimits:
     header_bytes: int = 16 * 1024
     idle_timeout: float = 10.0
     body_timeout: float = 15.0
+    answer_timeout: float = 60.0
     connections: int = 1000
     accept_multipart: bool = False
 
@@ -167,6 +170,8 @@ class RpcApplication(Application):
             return _STOPPING
         if not self._guard.allows_host(request.host_name):
             return _FOREIGN_HOST
+        if request.version == "HTTP/1.0" and "Transfer-Encoding" in request.headers:
+            return _CHUNKS_IN_1_0  # what its end is, others may see otherwise (RFC 9112, section 6.1)
         if "Origin" not in request.headers or request.method in _SAFE_METHODS:
             return None
         if not self._guard.allows_origin(request.headers["Origin"], request.host):

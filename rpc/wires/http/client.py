@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import aiohttp
 
 from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.logs import printable
 from gemstone_events.rpc.call_context import TIMEOUT_HEADER, write_timeout
 from gemstone_events.rpc.call_errors import (
     CallTimeoutError,
@@ -174,7 +175,7 @@ class HttpClientWire:
             return CallTimeoutError(
                 f"no answer of {where} within {request.timeout:.3f} s: it may have been carried out"
             )
-        return OutcomeUnknownError(f"the connection to {where} broke: {str(error) or type(error).__name__}")
+        return OutcomeUnknownError(f"the connection to {where} broke: {printable(str(error)) or type(error).__name__}")
 
 
 async def _note_sent(

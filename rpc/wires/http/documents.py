@@ -1,6 +1,8 @@
 """``GET /openrpc.json`` and ``GET /asyncapi.json``: what a service offers, for browsers and tools."""
 
+import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TypeAlias
 
@@ -35,7 +37,7 @@ class DocumentHandler(RequestHandler):
 
     async def get(self) -> None:
         """Answer with the document."""
-        is_friend = await is_known(self._make_handler())
+        is_friend = await self._is_known()
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "private, no-cache")  # it differs from caller to caller
         if self._authentication.required and not is_friend:
@@ -44,6 +46,12 @@ class DocumentHandler(RequestHandler):
             self.finish(strict_json.dumps({"error": "this service answers only callers that it knows"}))
             return
         self.finish(strict_json.dumps(self._document(is_friend)))
+
+    async def _is_known(self) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._dispatcher.limits.call_timeout):
+                return await is_known(self._make_handler())
+        return False
 
     def _make_handler(self) -> WireHandler:
         request = self.request

@@ -88,7 +88,8 @@ class Endpoint:
             user = None
         except (Exception, SystemExit):  # no caller may end the process
             _logger.exception("authenticate_request failed")
-            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "who calls cannot be found out: see the service's log")
+            explanation = "who calls cannot be found out: see the service's log"
+            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, explanation, {"Retry-After": "1"})
         if user:
             return None
         explanation = "this service answers only callers that it knows: send credentials, or other ones"
@@ -156,7 +157,7 @@ class EndpointDelegate(HTTPMessageDelegate):
             self._chunks.append(chunk)
         elif before <= limit:
             self._chunks.clear()
-            self._connection.write_headers(*self._endpoint.too_large().response(close=True))
+            self._connection.write_headers(*self._endpoint.too_large().response())
         elif self._received > 2 * limit:
             self._connection.close()
 

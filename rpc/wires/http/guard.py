@@ -4,15 +4,20 @@ A page of another site can make a browser send requests to a service on the visi
 own name was pointed there (DNS rebinding). The first names its ``Origin``, the second a ``Host`` that is not ours.
 """
 
+import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.loopback import is_loopback
 
 ANY_HOST = "*"
+
+_HOST = re.compile(r"\*|[^\s:/*@]+")
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/@*]+/?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +47,19 @@ class HttpGuard:
         It lets in ``localhost``, the loopback addresses, the machine's own name, ``host`` itself, the host of the URL
         ``accessible_at`` and ``allowed_hosts`` (``"*"``: every host). A service that listens elsewhere than on
         loopback is also called by any IP address.
+
+        Raises:
+            ServiceConfigurationError: an allowed host or origin is written so that no request could match it.
         """
-        names = {"localhost", "127.0.0.1", "::1", socket.gethostname(), host, *allowed_hosts}
+        hosts = _checked("allowed_hosts", allowed_hosts, _HOST, "a name or an address alone, as shop.example")
+        origins = _checked("allowed_origins", allowed_origins, _ORIGIN, "scheme and host, as https://shop.example")
+        names = {"localhost", "127.0.0.1", "::1", socket.gethostname(), host, *hosts}
         if accessible_at is not None:
             names.add(urlsplit(accessible_at).hostname or "")
         return cls(
             hosts=frozenset(_bare(name.lower()) for name in names if name),
             any_address=not is_loopback(host),
-            origins=frozenset(origin.lower().rstrip("/") for origin in allowed_origins),
+            origins=frozenset(origin.lower().rstrip("/") for origin in origins),
         )
 
     def allows_host(self, name: str) -> bool:
@@ -63,6 +73,14 @@ class HttpGuard:
 
     def _allows_bare(self, name: str) -> bool:
         return name in self.hosts or (self.any_address and _is_address(name))
+
+
+def _checked(setting: str, texts: Iterable[str], form: re.Pattern[str], mend: str) -> Sequence[str]:
+    checked = tuple(texts)
+    for text in checked:
+        if not form.fullmatch(text) and not _is_address(_bare(text)):
+            raise ServiceConfigurationError(f"{setting} holds {text!r}, which no request can match: write {mend}")
+    return checked
 
 
 def _bare(host: str) -> str:

@@ -13,9 +13,12 @@ from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
+from gemstone_events.logs import printable
+
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 8 * 1024 * 1024
 _READ_BYTES = 65536
+_SHOWN = 200
 
 _logger = logging.getLogger("gemstone_events.rpc.http")
 
@@ -84,10 +87,10 @@ class RefusalDelegate(HTTPMessageDelegate):
         """Answer at once where a body is announced."""
         request = self._request
         _logger.warning(
-            "%d %s %.200s (%s): %s",
+            "%d %s %s (%s): %s",
             self._refusal.status,
             request.method,
-            request.path,
+            printable(request.path[:_SHOWN]),
             request.remote_ip,
             self._refusal.explanation,
         )

@@ -10,6 +10,7 @@ import ssl
 from typing import Any
 
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPConnection, HTTPMessageDelegate
 from tornado.iostream import IOStream
 
 from gemstone_events.errors import ServiceConfigurationError
@@ -19,6 +20,8 @@ _BACKLOG = 1024
 _RESERVED_DESCRIPTORS = 128
 _POLL_SECONDS = 0.01
 _CLOSE_SECONDS = 1.0
+_SWEEPS = 10
+"""How often within ``answer_timeout`` is looked for answers that nobody takes."""
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -45,6 +48,7 @@ class HttpServer:
         self._port = port
         self._tls = tls
         self._server: _BoundedServer | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     @property
     def port(self) -> int:
@@ -72,6 +76,7 @@ class HttpServer:
         )
         self._server.bound(self._application, _room_for(limits.connections))
         self._server.add_sockets(sockets)
+        self._watch = asyncio.get_running_loop().create_task(self._server.cut_off_stalled(limits.answer_timeout))
 
     async def stop(self, timeout: float = 10.0) -> bool:
         """Take no more connections and requests, let those that are in flight finish, and close.
@@ -92,6 +97,9 @@ class HttpServer:
         if not drained:
             _logger.warning("%d HTTP requests were not finished in %.1f s: cancelling them", len(in_flight), timeout)
             await in_flight.abandon()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
         await self._application.lingering.close()
         await server.close_all_connections()
         return drained
@@ -103,6 +111,23 @@ class _BoundedServer(HTTPServer):
     def bound(self, application: RpcApplication, connections: int) -> None:
         self._application = application
         self._max_connections = connections
+        self._unread: dict[object, float] = {}
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        self._unread.pop(server_conn, None)  # Tornado reads on when the answer before is taken
+        return super().start_request(server_conn, request_conn)
+
+    async def cut_off_stalled(self, seconds: float) -> None:
+        """Close connections whose clients do not take an answer in time; what still runs is not meant."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(seconds / _SWEEPS)
+            for connection in list(self._connections):
+                if self._application.in_flight.is_busy(connection) or not connection.stream.writing():
+                    continue
+                if clock() - self._unread.setdefault(connection, clock()) >= seconds:
+                    _logger.warning("a connection was closed: its client did not take an answer in %.1f s", seconds)
+                    connection.stream.close()
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         if len(self._connections) + len(self._application.lingering) < self._max_connections:
@@ -114,6 +139,7 @@ class _BoundedServer(HTTPServer):
 
     def on_close(self, server_conn: object) -> None:
         super().on_close(server_conn)
+        self._unread.pop(server_conn, None)
         self._application.in_flight.end(server_conn)
 
     async def close_all_connections(self) -> None:
