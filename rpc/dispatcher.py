@@ -21,6 +21,7 @@ from gemstone_events.deadlines import Deadlines
 from gemstone_events.logs import printable
 from gemstone_events.rpc.authentication.principal import scopes_of
 from gemstone_events.rpc.call_context import IDEMPOTENCY_HEADER, TRACE_HEADER, CallContext
+from gemstone_events.rpc.call_errors import ServiceException
 from gemstone_events.rpc.errors import (
     AccessDenied,
     DeadlineExceeded,
@@ -155,8 +156,8 @@ class Dispatcher:
             response = self._fail(request, RuntimeError(f"something that {request.method!r} awaits was cancelled"))
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException as error:  # SystemExit and groups, too: no caller may end the process, or wait for nothing
-            _logger.exception("method %r failed", request.method)
+        except BaseException as error:  # noqa: BLE001 - SystemExit too: no caller may end the process, or wait for nothing
+            _log_failure(request.method, error)
             response = self._fail(request, error)
         if not request.is_notification:
             return response
@@ -296,6 +297,15 @@ def _of_item(context: CallContext, position: int, waited: float) -> CallContext:
         idempotency_key=None if key is None else f"{key}/{position}",
         timeout=None if timeout is None else timeout - waited,
     )
+
+
+def _log_failure(method: str, error: BaseException) -> None:
+    """Log what a method failed with; in one line where a service that it calls is to blame, for that may last."""
+    if isinstance(error, ServiceException) and not _logger.isEnabledFor(logging.DEBUG):
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        _logger.error("method %r failed: %s: %s%s", method, type(error).__name__, printable(str(error)), notes)
+    else:
+        _logger.error("method %r failed", method, exc_info=error)
 
 
 def _method_of(item: JsonValue) -> JsonValue:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import pytest
 
 from gemstone_events.rpc.call_context import CallContext
+from gemstone_events.rpc.call_errors import ServiceUnreachableError
 from gemstone_events.rpc.dispatcher import Authorize, Dispatcher, DispatchLimits
 from gemstone_events.rpc.errors import AccessDenied, RpcError
 from gemstone_events.rpc.methods import Method, MethodTable
@@ -501,6 +502,19 @@ async def test_a_call_whose_deadline_has_passed_is_not_begun() -> None:
         {"code": -32002, "message": "Deadline exceeded"}
     )
     assert called == []
+
+
+async def test_a_service_that_cannot_be_reached_takes_one_line_of_the_log_for_each_call(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def sell() -> None:
+        raise ServiceUnreachableError("stock cannot be reached\x1b[2J")
+
+    caplog.set_level(logging.INFO, "gemstone_events.rpc")
+    await ask(dispatcher_of(Method("sell", sell)), call("sell"))
+    [line] = caplog.text.splitlines()
+    assert "method 'sell' failed: ServiceUnreachableError: stock cannot be reached" in line
+    assert "\x1b" not in line
 
 
 async def test_a_notification_that_missed_its_deadline_is_logged(caplog: pytest.LogCaptureFixture) -> None:
