@@ -94,7 +94,8 @@ class Settings:
         discovery_allow: which addresses found may be called, besides HTTP on this machine and services on its own
             brokers: ``http://10.0.0.0/8:*``, ``https://billing.example:443``.
         allowed_hosts: host names that requests may be addressed to, besides the service's own.
-        allowed_origins: web origins whose pages may call the service, for example ``https://shop.example``.
+        allowed_origins: web origins whose pages may call the service, for example ``https://shop.example``; the
+            questions of their browsers (CORS) are answered.
         legacy_envelope: answer as old gemstone clients expect: both ``result`` and ``error``.
         use_statistics: expose the method ``statistics``.
         skip_configuration: ``start`` does not run the configurators.

@@ -398,7 +398,58 @@ async def test_pages_of_a_foreign_origin_are_refused(origin: str, status: int) -
         response = await service.ask(post(Origin=origin))
 
     assert response.status == status
-    assert "access-control-allow-origin" not in response.headers
+    listed = origin == "https://app.example"
+    assert response.headers.get("access-control-allow-origin") == (origin if listed else None)
+    assert response.headers["vary"] == "Origin"
+
+
+async def test_nothing_is_said_to_pages_where_no_origin_is_allowed() -> None:
+    async with serving() as service:
+        response = await service.ask(post(Origin="http://localhost"))
+    assert response.status == 200
+    assert not {"vary", "access-control-allow-origin"} & response.headers.keys()
+
+
+def preflight(origin: str, path: str = "/api", wanted: str = "content-type, authorization") -> bytes:
+    lines = [
+        f"OPTIONS {path} HTTP/1.1",
+        "Host: localhost",
+        f"Origin: {origin}",
+        "Access-Control-Request-Method: POST",
+        f"Access-Control-Request-Headers: {wanted}",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+async def test_a_browser_that_asks_for_an_allowed_page_is_told_that_it_may_call() -> None:
+    guard = HttpGuard.for_service("127.0.0.1", allowed_origins=["https://app.example"])
+    async with serving(guard=guard) as service, service.client() as client:
+        allowed = await client.ask(preflight("https://app.example"))
+        assert (allowed.status, allowed.body) == (204, b"")
+        assert allowed.headers["access-control-allow-origin"] == "https://app.example"
+        assert allowed.headers["access-control-allow-methods"] == "POST"
+        assert allowed.headers["access-control-allow-headers"] == "content-type, authorization"
+        assert (await client.ask(post(Origin="https://app.example"))).json == FORTY_TWO
+
+        odd = await client.ask(preflight("https://app.example", wanted="x: y"))
+        assert "access-control-allow-headers" not in odd.headers
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://app.example.evil.example"])
+async def test_a_browser_that_asks_for_a_foreign_page_is_refused(origin: str) -> None:
+    guard = HttpGuard.for_service("127.0.0.1", allowed_origins=["https://app.example"])
+    async with serving(guard=guard) as service:
+        refused = await service.ask(preflight(origin))
+    assert refused.status == 403
+    assert "access-control-allow-origin" not in refused.headers
+
+
+async def test_an_allowed_page_can_read_why_it_is_refused() -> None:
+    guard = HttpGuard.for_service("127.0.0.1", allowed_origins=["https://app.example"])
+    async with serving(guard=guard, limits=HttpLimits(body_bytes=10)) as service:
+        refused = await service.ask(post(Origin="https://app.example"))
+    assert refused.status == 413
+    assert refused.headers["access-control-allow-origin"] == "https://app.example"
 
 
 async def test_another_path_is_not_found() -> None:

@@ -1,5 +1,7 @@
 """``get_service_specs``: what a service tells of itself, and to whom."""
 
+import aiohttp
+
 from gemstone_events import HeaderToken, MicroService, RemoteService, exposed_method
 
 
@@ -40,3 +42,20 @@ async def test_the_service_itself_sees_everything() -> None:
     async with Vault() as vault:
         assert "combination" in vault.get_service_specs()["methods"]  # type: ignore[operator]
         assert vault.openrpc_document() is vault.openrpc_document(), "made anew while the service runs"
+
+
+async def test_pages_of_allowed_origins_can_read_the_descriptions() -> None:
+    page = {"Origin": "https://app.example"}
+    preflight = {**page, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+    async with Vault(port=0, allowed_origins=["https://app.example"]) as vault, aiohttp.ClientSession() as browser:
+        for path in ("openrpc.json", "asyncapi.json"):
+            url = f"http://127.0.0.1:{vault.bound_port}/{path}"
+            async with browser.get(url, headers=page) as answer:
+                assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example"
+                assert answer.headers["Vary"] == "Origin"
+                assert "info" in await answer.json()
+            async with browser.options(url, headers=preflight) as answer:
+                assert answer.status == 204
+                assert answer.headers["Access-Control-Allow-Headers"] == "authorization"
+            async with browser.get(url, headers={"Origin": "https://evil.example"}) as answer:
+                assert "Access-Control-Allow-Origin" not in answer.headers

@@ -87,8 +87,10 @@ class Liveness:
             async with asyncio.timeout(ANSWER_TIMEOUT), self._turn:
                 return await ask()
         except ChannelNotFoundEntity:
+            self._channel = None
             return False
         except Exception as error:
+            self._channel = None  # the broker or aiormq closes it, sooner or later
             raise ServiceUnreachableError(
                 f"the broker was asked about {what!r} and did not answer: {said(error)}"
             ) from error

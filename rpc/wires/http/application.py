@@ -20,6 +20,7 @@ from tornado.web import Application, RequestHandler, StaticFileHandler
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.authentication.caller import Authentication
 from gemstone_events.rpc.dispatcher import Dispatcher
+from gemstone_events.rpc.wires.http.cors import PreflightHandler, cors_headers, is_preflight
 from gemstone_events.rpc.wires.http.documents import DocumentOf, document_rules
 from gemstone_events.rpc.wires.http.endpoint import Endpoint, EndpointDelegate
 from gemstone_events.rpc.wires.http.guard import HttpGuard
@@ -130,7 +131,7 @@ class RpcApplication(Application):
         authentication: Authentication,
         documents: Mapping[str, DocumentOf],
     ) -> None:
-        described = document_rules(documents, dispatcher, authentication)
+        described = document_rules(documents, dispatcher, authentication, guard)
         rules = [*_health_rules(health), *described, *_static_rules(pages), *_extra_rules(pages)]
         super().__init__(rules, template_path=None if pages.template_dir is None else str(pages.template_dir))
         self.in_flight = InFlight()
@@ -138,6 +139,7 @@ class RpcApplication(Application):
         self.limits = limits
         self._guard = guard
         self._path = endpoint
+        self._documents = frozenset(documents)
         self._endpoint = Endpoint(
             dispatcher,
             self.in_flight,
@@ -150,14 +152,18 @@ class RpcApplication(Application):
     def find_handler(self, request: HTTPServerRequest, **kwargs: object) -> HTTPMessageDelegate:  # type: ignore[override]
         """Choose, from its headers alone, who answers a request."""
         is_call = request.path == self._path
+        cors = cors_headers(self._guard, request) if is_call else {}
         refusal = self._refuse_request(request) or (self._refuse_call if is_call else self._refuse_page)(request)
         if refusal is not None:
-            return RefusalDelegate(request, refusal, self.lingering)
+            return RefusalDelegate(request, refusal.with_headers(cors), self.lingering)
         self.in_flight.begin(request.server_connection)
+        if is_preflight(request) and (is_call or request.path in self._documents):
+            arguments = {"guard": self._guard, "methods": "POST" if is_call else "GET"}
+            return self.get_handler_delegate(request, PreflightHandler, arguments)
         if not is_call:
             cast(HTTP1Connection, request.connection).set_body_timeout(self.limits.body_timeout)
             return super().find_handler(request, **kwargs)
-        return EndpointDelegate(self, self._endpoint, request)
+        return EndpointDelegate(self, self._endpoint, request, cors)
 
     def log_request(self, handler: RequestHandler) -> None:
         """Take notice that a response is written, and log it as Tornado does, but only where somebody listens."""
@@ -179,6 +185,8 @@ class RpcApplication(Application):
         return None
 
     def _refuse_call(self, request: HTTPServerRequest) -> Refusal | None:
+        if is_preflight(request):
+            return None if self._guard.lists_origin(request.headers["Origin"]) else _FOREIGN_ORIGIN
         if request.method != "POST":
             return _NOT_POST
         if _media_type(request) != "application/json":

@@ -14,6 +14,8 @@ from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.description.discover import is_known
 from gemstone_events.rpc.dispatcher import Dispatcher
 from gemstone_events.rpc.request_handler import WireHandler
+from gemstone_events.rpc.wires.http.cors import cors_headers
+from gemstone_events.rpc.wires.http.guard import HttpGuard
 from gemstone_events.strict_json import JsonValue
 
 OPENRPC_PATH = "/openrpc.json"
@@ -29,15 +31,20 @@ class DocumentHandler(RequestHandler):
     Tornado adds an ``Etag``, so that asking again costs little.
     """
 
-    def initialize(self, document: DocumentOf, dispatcher: Dispatcher, authentication: Authentication) -> None:
+    def initialize(
+        self, document: DocumentOf, dispatcher: Dispatcher, authentication: Authentication, guard: HttpGuard
+    ) -> None:
         """Take what makes the document, and what finds out who asks."""
         self._document = document
+        self._guard = guard
         self._dispatcher = dispatcher
         self._authentication = authentication
 
     async def get(self) -> None:
         """Answer with the document."""
         is_friend = await self._is_known()
+        for name, value in cors_headers(self._guard, self.request).items():
+            self.set_header(name, value)
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "private, no-cache")  # it differs from caller to caller
         if self._authentication.required and not is_friend:
@@ -61,8 +68,8 @@ class DocumentHandler(RequestHandler):
 
 
 def document_rules(
-    documents: Mapping[str, DocumentOf], dispatcher: Dispatcher, authentication: Authentication
+    documents: Mapping[str, DocumentOf], dispatcher: Dispatcher, authentication: Authentication, guard: HttpGuard
 ) -> list[tuple[str, type[RequestHandler], dict[str, object]]]:
     """Return the rules of a Tornado application for documents by path."""
-    shared = {"dispatcher": dispatcher, "authentication": authentication}
+    shared = {"dispatcher": dispatcher, "authentication": authentication, "guard": guard}
     return [(path, DocumentHandler, {"document": document, **shared}) for path, document in documents.items()]

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from http import HTTPStatus
@@ -101,9 +101,18 @@ class EndpointDelegate(HTTPMessageDelegate):
 
     It writes the answer itself, and makes a Tornado handler only for methods and checks that ask for one: that takes
     as long as all the rest.
+
+    Args:
+        application: makes the handlers.
+        endpoint: where the call came in.
+        request: the call's, without its body.
+        headers: sent with the answer, whatever it is.
     """
 
-    def __init__(self, application: Application, endpoint: Endpoint, request: HTTPServerRequest) -> None:
+    def __init__(
+        self, application: Application, endpoint: Endpoint, request: HTTPServerRequest, headers: Mapping[str, str]
+    ) -> None:
+        self._headers = headers
         self._application = application
         self._endpoint = endpoint
         self._request = request
@@ -140,7 +149,7 @@ class EndpointDelegate(HTTPMessageDelegate):
         if refusal is None:
             self._expect_body(headers)
             return
-        self._refused = RefusalDelegate(self._request, refusal, self._endpoint.lingering)
+        self._refused = RefusalDelegate(self._request, refusal.with_headers(self._headers), self._endpoint.lingering)
         self._refused.headers_received(start_line, headers)
 
     def _expect_body(self, headers: HTTPHeaders) -> None:
@@ -157,7 +166,7 @@ class EndpointDelegate(HTTPMessageDelegate):
             self._chunks.append(chunk)
         elif before <= limit:
             self._chunks.clear()
-            self._connection.write_headers(*self._endpoint.too_large().response())
+            self._connection.write_headers(*self._endpoint.too_large().with_headers(self._headers).response())
         elif self._received > 2 * limit:
             self._connection.close()
 
@@ -218,13 +227,13 @@ class EndpointDelegate(HTTPMessageDelegate):
         return self._handler
 
     def _write(self, answer: bytes | None) -> None:
-        closing = {"Connection": "close"} if self._endpoint.in_flight.draining else {}
+        own = {**self._headers, "Connection": "close"} if self._endpoint.in_flight.draining else self._headers
         if self._handlers_answer is not None and self._handler is not None:
-            for name, value in closing.items():
+            for name, value in own.items():
                 self._handler.set_header(name, value)
             self._handlers_answer.set_result(answer)
             return
-        headers = HTTPHeaders(closing)
+        headers = HTTPHeaders(own)
         headers["Date"] = _http_date(int(time.time()))
         if answer is None:
             self._connection.write_headers(_NO_CONTENT, headers)

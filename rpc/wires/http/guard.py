@@ -68,8 +68,11 @@ class HttpGuard:
 
     def allows_origin(self, origin: str, host: str) -> bool:
         """Tell whether pages of ``origin`` may call: the service's own, by the ``Host`` header, and those listed."""
-        origin = origin.lower()
-        return origin.partition("://")[2] == host.lower() or origin in self.origins
+        return origin.lower().partition("://")[2] == host.lower() or self.lists_origin(origin)
+
+    def lists_origin(self, origin: str) -> bool:
+        """Tell whether ``origin`` is one of those listed."""
+        return origin.lower() in self.origins
 
     def _allows_bare(self, name: str) -> bool:
         return name in self.hosts or (self.any_address and _is_address(name))

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import cast
 
@@ -39,6 +39,10 @@ class Refusal:
         if close:
             headers["Connection"] = "close"
         return ResponseStartLine("HTTP/1.1", self.status.value, self.status.phrase), headers, body
+
+    def with_headers(self, headers: Mapping[str, str]) -> "Refusal":
+        """Return the same refusal with more headers."""
+        return replace(self, headers={**self.headers, **headers})
 
     def raw_response(self) -> bytes:
         """Return the whole response as bytes, for a connection that is closed after it."""
