@@ -76,6 +76,12 @@ class CallsContract(RpcHarness):
         assert len(set(await asyncio.gather(*calls))) == 1
         assert (instance.finished, instance.most) == (10, 3)
 
+    async def test_a_call_knows_nothing_of_those_before_it(self, callers: Callers) -> None:
+        instance = await callers.serve(concurrency=1)
+        marks = (callers.call(instance, "mark", f"of call {number}") for number in range(5))
+        assert await asyncio.gather(*marks) == ["none"] * 5
+        assert await callers.call(instance, "mark", "the last") == "none"
+
     async def test_a_client_sends_no_more_calls_than_it_may(self, callers: Callers) -> None:
         instance = await callers.serve()
         client = callers.make_client(ClientSettings(pending=2))

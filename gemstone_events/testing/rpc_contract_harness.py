@@ -1,6 +1,7 @@
 """What the RPC contract suite is made with: a service that is called, and the fixtures of every scenario."""
 
 import asyncio
+import contextvars
 import itertools
 import json
 import uuid
@@ -30,6 +31,8 @@ DEFAULT_LIMITS = DispatchLimits()
 """The limits of a dispatcher as they are where nobody says otherwise."""
 SECRET = "Bearer let-me-in"
 """The ``authorization`` that may call private methods."""
+
+_MARK: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +174,7 @@ class Instance:
             "refuse": self._refuse,
             "break": self._break,
             "slow": self._slow,
+            "mark": self._mark,
         }
 
     def _refuse(self) -> None:
@@ -178,6 +182,13 @@ class Instance:
 
     def _break(self) -> None:
         raise RuntimeError("nobody outside may read this")
+
+    async def _mark(self, mark: str) -> str:
+        """Leave a mark where a service keeps what belongs to one call, and return the mark that was there."""
+        found = _MARK.get()
+        _MARK.set(mark)
+        await asyncio.sleep(0)
+        return found
 
     def _secret(self, word: str) -> str:
         return word

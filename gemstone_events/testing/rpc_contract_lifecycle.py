@@ -97,6 +97,20 @@ class LifecycleContract(RpcHarness):
         instance.gate.set()
         await eventually(lambda: instance.finished == 1, "the end of the method")
 
+    async def test_closing_a_client_ends_what_is_pending_on_a_service_that_is_stopping(self, callers: Callers) -> None:
+        instance = await callers.serve()
+        call = callers.begin(instance, _SLOW)
+        await eventually(lambda: instance.running == 1, "the call")
+        stopping = asyncio.get_running_loop().create_task(instance.served.stop(DEADLINE))
+        await eventually(lambda: not instance.served.status().serving, "the stop")
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await callers.client.close()
+        async with asyncio.timeout(SOON * 10):
+            with pytest.raises(OutcomeUnknownError):
+                await call
+        instance.gate.set()
+        assert await stopping
+
     async def test_closing_twice_or_unopened_is_harmless(self, callers: Callers) -> None:
         unopened = callers.make()
         await unopened.served.close()

@@ -1,12 +1,11 @@
 """A service in a process of its own on an embedded bus, for the tests that kill, stop and fork such processes.
 
-    python rpc_embedded_peer.py serve URL LEDGER [--fork]
-    python rpc_embedded_peer.py fork URL
+    python rpc_embedded_peer.py serve URL LEDGER
+    python rpc_embedded_peer.py fork URL LEDGER
 
 The ledger holds a line for every call, written when it begins.
 """
 
-import argparse
 import asyncio
 import os
 import signal
@@ -24,16 +23,26 @@ def say(word: str) -> None:
     os.write(sys.stdout.fileno(), f"{word}\n".encode())  # at once, for two processes write
 
 
-async def serve(options: argparse.Namespace) -> None:
-    """Answer each call with what came and who answers; hold those that say so until a line comes on standard input."""
-    ledger = os.open(options.ledger, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+def fork_worker(ledger: int) -> int:
+    """Return the process of a worker that knows nothing of the sockets that it has inherited."""
+    child = os.fork()
+    if child == 0:
+        os.dup2(ledger, sys.stdout.fileno())  # who reads its parent's output is not to wait for it
+        signal.alarm(60)  # should the test not come to ending it
+        signal.pause()
+    return child
+
+
+async def serve(url: str, path: str) -> None:
+    """Answer each call with what came; hold those that say so until a line comes on standard input."""
+    ledger = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     let_go, stopped = asyncio.Event(), asyncio.Event()
 
     async def answer(body: bytes, context: CallContext) -> bytes | None:
         os.write(ledger, body[:100] + b"\n")
         if body.startswith(b"hold"):
             await let_go.wait()
-        return body
+        return str(fork_worker(ledger)).encode() if body == b"fork" else body
 
     def hear() -> None:
         if sys.stdin.readline():
@@ -42,13 +51,8 @@ async def serve(options: argparse.Namespace) -> None:
             stopped.set()
 
     me = Presence(service="orders", instance=str(os.getpid()))
-    server = open_url(options.url, ServerSettings(service="orders", presence=lambda: me))
+    server = open_url(url, ServerSettings(service="orders", presence=lambda: me))
     await server.start(answer)
-    if options.fork and os.fork() == 0:
-        say(str(os.getpid()))
-        os.dup2(ledger, sys.stdout.fileno())  # who reads its parent's output is not to wait for it
-        signal.alarm(60)  # should the test not come to ending it
-        signal.pause()  # as a worker does that knows nothing of the socket
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), hear)
     say("ready")
     await stopped.wait()
@@ -56,10 +60,10 @@ async def serve(options: argparse.Namespace) -> None:
     await server.close()
 
 
-async def fork(options: argparse.Namespace) -> None:
+async def fork(bus: str, _: str) -> None:
     """Call from a parent and its child with one client."""
     client = EmbeddedClientWire(ClientSettings())
-    url = f"{options.url}#orders"
+    url = f"{bus}#orders"
     await client.call(url, WireRequest(b"before", 10.0))
     child = os.fork()
     if child == 0:
@@ -72,21 +76,5 @@ async def fork(options: argparse.Namespace) -> None:
     await client.close()
 
 
-def main() -> None:
-    """Read the command line and play the role."""
-    parser = argparse.ArgumentParser()
-    roles = parser.add_subparsers(required=True)
-    server = roles.add_parser("serve")
-    server.set_defaults(role=serve)
-    server.add_argument("url")
-    server.add_argument("ledger")
-    server.add_argument("--fork", action="store_true")
-    forker = roles.add_parser("fork")
-    forker.set_defaults(role=fork)
-    forker.add_argument("url")
-    options = parser.parse_args()
-    asyncio.run(options.role(options))
-
-
 if __name__ == "__main__":
-    main()
+    asyncio.run({"serve": serve, "fork": fork}[sys.argv[1]](*sys.argv[2:]))

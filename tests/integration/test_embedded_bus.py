@@ -8,7 +8,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
@@ -21,47 +21,11 @@ from gemstone_events.transports.embedded import EmbeddedTransport, open_url
 from gemstone_events.transports.embedded_bell import Bells
 from gemstone_events.transports.embedded_bus import Bus, Row
 from gemstone_events.transports.embedded_file import BusFile
+from tests.integration.peer_process import Peer
 
 PEER = Path(__file__).with_name("embedded_peer.py")
 BILLING = Subscription("billing", "order.*")
 SHIPPING = Subscription("shipping", "order.*")
-
-
-class Peer:
-    """One process of ``embedded_peer.py`` and its ledger."""
-
-    def __init__(self, process: asyncio.subprocess.Process, ledger: Path) -> None:
-        self._process = process
-        self._ledger = ledger
-
-    def lines(self) -> list[str]:
-        """Return what the ledger holds."""
-        return self._ledger.read_text().split() if self._ledger.exists() else []
-
-    async def hear(self) -> str:
-        """Return the next thing that the process says."""
-        assert self._process.stdout is not None
-        async with asyncio.timeout(DEADLINE):
-            return (await self._process.stdout.readline()).decode().strip()
-
-    def tell(self) -> None:
-        """Send a line, the word to ack."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(b"\n")
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        self._process.send_signal(number)
-
-    async def kill(self) -> None:
-        """End the process at once and wait for it."""
-        if self._process.returncode is None:
-            self._process.kill()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        with suppress(ConnectionError):
-            await self._process.stdin.wait_closed()
-        await self._process.communicate()
 
 
 class Bench:
@@ -92,11 +56,7 @@ class Bench:
     async def start(self, role: str, *arguments: str) -> Peer:
         """Start a peer and wait until it is ready."""
         ledger = self._folder / f"ledger-{next(self._numbers)}"
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, PEER, role, self.url, str(ledger), *arguments, stdin=pipe, stdout=pipe
-        )
-        peer = Peer(process, ledger)
+        peer = await Peer.start(ledger, PEER, role, self.url, str(ledger), *arguments)
         self._peers.append(peer)
         assert await peer.hear() == "ready"
         return peer

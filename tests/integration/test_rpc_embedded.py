@@ -1,18 +1,19 @@
 """Calls over the embedded bus among real processes: killed, frozen, forked, and with strangers at the socket."""
 
 import asyncio
+import gc
 import itertools
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import stat
-import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ import pytest
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.call_errors import (
+    CallTimeoutError,
     OutcomeUnknownError,
     ServiceNotFoundError,
     ServiceUnreachableError,
@@ -32,52 +34,16 @@ from gemstone_events.rpc.wires.embedded.frames import FROM_CLIENT, FrameReader, 
 from gemstone_events.rpc.wires.embedded.server import EmbeddedServerWire, open_url
 from gemstone_events.rpc.wires.embedded.session import ServerSession
 from gemstone_events.testing.rpc_contract import DEADLINE, eventually
+from tests.integration.peer_process import Peer
 
 PEER = Path(__file__).with_name("rpc_embedded_peer.py")
 SOON = 0.5
 """Seconds of deadlines that are meant to pass."""
 
 
-class Peer:
-    """One process of ``rpc_embedded_peer.py`` and its ledger."""
-
-    def __init__(self, process: asyncio.subprocess.Process, ledger: Path) -> None:
-        self._process = process
-        self._ledger = ledger
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    def begun(self) -> Counter[str]:
-        """Return how often each call was begun."""
-        return Counter(self._ledger.read_text().split() if self._ledger.exists() else [])
-
-    async def hear(self) -> str:
-        """Return the next thing that the process says."""
-        assert self._process.stdout is not None
-        async with asyncio.timeout(DEADLINE):
-            return (await self._process.stdout.readline()).decode().strip()
-
-    def let_go(self) -> None:
-        """Have it answer the calls that it holds."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(b"\n")
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        self._process.send_signal(number)
-
-    async def kill(self) -> None:
-        """End the process at once and wait for it."""
-        if self._process.returncode is None:
-            self._process.kill()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        with suppress(ConnectionError):
-            await self._process.stdin.wait_closed()
-        await self._process.communicate()
+def begun(peer: Peer) -> Counter[str]:
+    """Return how often a process has begun each call."""
+    return Counter(peer.lines())
 
 
 class Bench:
@@ -95,20 +61,16 @@ class Bench:
         self._peers: list[Peer] = []
         self._numbers = itertools.count()
 
-    async def spawn(self, *arguments: str) -> Peer:
+    async def spawn(self, role: str) -> Peer:
         """Return a process in any role."""
         ledger = self.folder / f"ledger-{next(self._numbers)}"
-        arguments = tuple(str(ledger) if argument == "LEDGER" else argument for argument in arguments)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", str(PEER), *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-        )
-        peer = Peer(process, ledger)
+        peer = await Peer.start(ledger, PEER, role, self.url, str(ledger))
         self._peers.append(peer)
         return peer
 
     async def peer(self) -> Peer:
         """Return a process that serves."""
-        peer = await self.spawn("serve", self.url, "LEDGER")
+        peer = await self.spawn("serve")
         assert await peer.hear() == "ready"
         return peer
 
@@ -119,7 +81,7 @@ class Bench:
         )
         server = open_url(self.url, settings)
         self._servers.append(server)
-        await server.start(self._echo)
+        await server.start(self.echo)
         return server
 
     async def call(self, body: bytes, *, timeout: float = DEADLINE) -> bytes | None:
@@ -148,7 +110,12 @@ class Bench:
         for peer in self._peers:
             await peer.kill()
 
-    async def _echo(self, body: bytes, context: CallContext) -> bytes | None:
+    def sessions(self) -> list[ServerSession]:
+        """Return the connections to the services of this process."""
+        return [session for server in self._servers for session in server._sessions]
+
+    async def echo(self, body: bytes, context: CallContext) -> bytes | None:
+        """Answer with what came."""
         self.contexts.append(context)
         return body
 
@@ -208,6 +175,39 @@ async def impostor(bench: Bench) -> AsyncIterator[Impostor]:
     given.close()
 
 
+@contextmanager
+def as_a_common_user(folder: Path) -> Iterator[None]:
+    """Be somebody whom the permissions of files bind, in a folder of his own."""
+    if os.geteuid() != 0:
+        yield
+        return
+    nobody = 65534
+    os.chown(folder, nobody, -1)
+    os.seteuid(nobody)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@contextmanager
+def descriptors_left(number: int) -> Iterator[None]:
+    """Let this process open so many descriptors more, and no others."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    with ExitStack() as filled:
+        while True:  # the gaps, of which nobody knows the number
+            gap = os.open(os.devnull, os.O_RDONLY)
+            filled.callback(os.close, gap)
+            if gap > highest:
+                break
+        resource.setrlimit(resource.RLIMIT_NOFILE, (gap + 1 + number, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 async def tally(calls: "list[asyncio.Task[bytes | None]]", sent: list[bytes]) -> Counter[str]:
     """Return what became of calls, and check that nobody got another's answer."""
     counts: Counter[str] = Counter(calls=len(calls))
@@ -235,7 +235,7 @@ async def test_killing_the_service_in_the_middle_of_a_hundred_calls_leaves_none_
     loop = asyncio.get_running_loop()
     bodies = [b"quick-%d" % number for number in range(50)] + [b"hold-%d" % number for number in range(100)]
     calls = [loop.create_task(bench.call(body)) for body in bodies]
-    await eventually(lambda: len(peer.begun()) == 150 and all(call.done() for call in calls[:50]), "100 pending calls")
+    await eventually(lambda: len(begun(peer)) == 150 and all(call.done() for call in calls[:50]), "100 pending calls")
     await peer.kill()
     after = [b"after-%d" % number for number in range(10)]
     calls += [loop.create_task(bench.call(body)) for body in after]
@@ -243,7 +243,7 @@ async def test_killing_the_service_in_the_middle_of_a_hundred_calls_leaves_none_
     report("killed with 100 pending", counts)
     assert counts == Counter(calls=160, answered=50, unknown=100, failed=10)
     assert bench.client.counts.unknown == 100
-    assert set(peer.begun().values()) == {1}
+    assert set(begun(peer).values()) == {1}
 
 
 async def test_killing_the_service_at_any_moment_is_told_honestly(bench: Bench) -> None:
@@ -263,11 +263,11 @@ async def test_killing_the_service_at_any_moment_is_told_honestly(bench: Bench) 
         await eventually(lambda calls=calls, n=doomed_after: sum(c.done() for c in calls) >= n, "calls")  # type: ignore[misc]
         peer.signal(signal.SIGKILL)
         here = await tally(calls, bodies)
-        begun = peer.begun()
-        assert set(begun.values()) == {1}
+        carried_out = begun(peer)
+        assert set(carried_out.values()) == {1}
         for ended, body in zip(calls, bodies, strict=True):
             if isinstance(ended.exception(), ServiceUnreachableError):
-                assert body.decode() not in begun, "a call that was not carried out was carried out"
+                assert body.decode() not in carried_out, "a call that was not carried out was carried out"
         assert here["answered"] >= doomed_after
         counts += here
     report("killed at any moment, 5 times", counts)
@@ -278,12 +278,12 @@ async def test_calls_go_to_the_next_instance_when_one_is_killed(bench: Bench) ->
     first, second = await bench.peer(), await bench.peer()
     for number in range(10):
         await bench.call(b"warm-%d" % number)
-    assert first.begun()
-    assert second.begun()
+    assert begun(first)
+    assert begun(second)
     await first.kill()
     for number in range(50):
         assert await bench.call(b"after-%d" % number) == b"after-%d" % number
-    assert sum(count for body, count in second.begun().items() if body.startswith("after")) == 50
+    assert sum(count for body, count in begun(second).items() if body.startswith("after")) == 50
 
 
 async def test_a_service_that_was_killed_and_started_again_is_called(bench: Bench) -> None:
@@ -292,7 +292,7 @@ async def test_a_service_that_was_killed_and_started_again_is_called(bench: Benc
     await first.kill()
     second = await bench.peer()
     assert await bench.call(b"two") == b"two"
-    assert second.begun() == {"two": 1}
+    assert begun(second) == {"two": 1}
     assert len(bench.names()) == 1, "the new instance removes what the dead one has left"
 
 
@@ -330,8 +330,8 @@ async def test_a_frozen_instance_is_not_there_and_holds_up_no_call(bench: Bench)
     for _ in range(2):  # each takes its turn
         assert await newcomer.call(bench.orders, WireRequest(b"later", DEADLINE)) == b"later"
     await newcomer.close()
-    assert frozen.begun() == {"later": 1}
-    assert awake.begun() == {"0": 1, "1": 1, "2": 1, "3": 1, "later": 1}
+    assert begun(frozen) == {"later": 1}
+    assert begun(awake) == {"0": 1, "1": 1, "2": 1, "3": 1, "later": 1}
 
 
 async def test_a_service_of_which_all_instances_are_frozen_cannot_be_reached(bench: Bench) -> None:
@@ -342,19 +342,39 @@ async def test_a_service_of_which_all_instances_are_frozen_cannot_be_reached(ben
     assert not isinstance(caught.value, ServiceNotFoundError)
     peer.signal(signal.SIGCONT)
     assert await bench.call(b"again") == b"again"
-    assert peer.begun() == {"again": 1}
+    assert begun(peer) == {"again": 1}
 
 
-async def test_a_child_that_holds_the_socket_of_a_dead_service_is_no_instance(bench: Bench) -> None:
-    peer = await bench.spawn("serve", bench.url, "LEDGER", "--fork")
-    said = {await peer.hear(), await peer.hear()}
-    child = int((said - {"ready"}).pop())
+async def test_an_instance_that_freezes_in_the_middle_of_calls_holds_up_one_and_no_more(bench: Bench) -> None:
+    frozen, awake = await bench.peer(), await bench.peer()
+    for number in range(2):  # each takes its turn
+        await bench.call(b"warm-%d" % number)
+    frozen.signal(signal.SIGSTOP)
+    ends = await asyncio.gather(
+        *(bench.call(b"%d" % number, timeout=SOON) for number in range(2)), return_exceptions=True
+    )
+    assert sorted(isinstance(end, CallTimeoutError) for end in ends) == [False, True]
+    for number in range(4):
+        assert await bench.call(b"after-%d" % number) == b"after-%d" % number
+    assert sum(body.startswith("after") for body in begun(awake)) == 4
+    frozen.signal(signal.SIGCONT)
+
+
+async def test_a_child_that_holds_the_sockets_of_a_dead_service_is_no_instance(bench: Bench) -> None:
+    peer = await bench.peer()
+    child = int(await bench.call(b"fork") or b"")
+    newcomer = EmbeddedClientWire(ClientSettings())
     try:
         await peer.kill()
+        with pytest.raises(CallTimeoutError):
+            await bench.call(b"hello", timeout=SOON)  # over a connection that the child holds
         with pytest.raises(ServiceNotFoundError):
             await bench.call(b"hello", timeout=SOON)
+        await bench.peer()
+        assert await bench.call(b"hello") == await newcomer.call(bench.orders, WireRequest(b"hello", DEADLINE))
     finally:
         os.kill(child, signal.SIGKILL)
+        await newcomer.close()
 
 
 class Counted(set[ServerSession]):
@@ -372,7 +392,7 @@ class Counted(set[ServerSession]):
 async def test_a_child_uses_no_connection_of_its_parent(bench: Bench) -> None:
     server = await bench.serve()
     connections = server._sessions = Counted()
-    forker = await bench.spawn("fork", bench.url)
+    forker = await bench.spawn("fork")
     assert sorted([await forker.hear(), await forker.hear()]) == ["b'child'", "b'parent'"]
     assert len(connections.ever) == 2
 
@@ -582,3 +602,111 @@ async def test_ten_thousand_calls_leave_nothing_behind(bench: Bench) -> None:
     assert len(bench.contexts) == 10_000
     assert len(os.listdir("/proc/self/fd")) < 100
     assert (bench.client.counts.late, bench.client.counts.unexpected, bench.client.counts.unknown) == (0, 0, 0)
+
+
+async def test_services_start_while_others_start_and_leave(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = os.listdir
+
+    def list_what_is_gone(path: str) -> list[str]:
+        return [*listed(path), "gemstone~orders~1-abc.new", "gemstone~orders~1-abc.sock"]
+
+    monkeypatch.setattr(os, "listdir", list_what_is_gone)
+    await bench.serve()
+    assert await bench.call(b"hello") == b"hello"
+
+
+async def test_a_folder_that_is_closed_to_its_service_for_a_while_is_trouble_and_no_end(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    with as_a_common_user(bench.folder):
+        server = await bench.serve()
+        bench.sockets.chmod(0)
+        assert not server.status().serving
+        with pytest.raises(ServiceUnreachableError, match="Permission denied"):
+            await bench.call(b"hello")
+        await eventually(lambda: "cannot be made again" in caplog.text, "an attempt to make it again")
+        bench.sockets.chmod(0o700)
+        assert await bench.call(b"hello") == b"hello"
+        bench.only_socket().unlink()
+        await eventually(lambda: server.status().serving, "a new socket")
+
+
+async def test_a_link_to_the_bus_file_means_the_same_bus(bench: Bench) -> None:
+    await bench.serve()
+    bench.bus.touch()
+    (bench.folder / "link.db").symlink_to(bench.bus)
+    url = f"sqlite:///{bench.folder}/link.db"
+    assert await bench.client.call(f"{url}#orders", WireRequest(b"hello", DEADLINE)) == b"hello"
+    assert len(await bench.client.find(url, "*", DEADLINE)) == 1
+
+
+async def test_a_service_with_all_the_clients_that_it_takes_says_so(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemstone_events.rpc.wires.embedded.server._MAX_SESSIONS", 1)
+    await bench.serve()
+    assert await bench.call(b"first") == b"first"
+    second = EmbeddedClientWire(ClientSettings())
+    with pytest.raises(ServiceUnreachableError, match="no more clients") as caught:
+        await second.call(bench.orders, WireRequest(b"second", DEADLINE))
+    assert not isinstance(caught.value, ServiceNotFoundError)
+    await bench.client.close()
+    await eventually(lambda: not bench.sessions(), "the end of the first")
+    assert await second.call(bench.orders, WireRequest(b"second", DEADLINE)) == b"second"
+    await second.close()
+
+
+async def test_many_clients_may_come_at_once(bench: Bench) -> None:
+    await bench.serve()
+    with ExitStack() as waiting:
+        for _ in range(300):  # and the service does not run meanwhile
+            waiting.enter_context(bench.connect())
+        assert await bench.call(b"hello") == b"hello"
+
+
+async def test_more_instances_are_found_than_there_are_descriptors(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemstone_events.rpc.wires.embedded.client._MAX_ASKED", 5, raising=False)
+    for _ in range(40):
+        await bench.serve()
+    with descriptors_left(20):
+        assert len(await bench.client.find(bench.url, "*", DEADLINE)) == 40
+
+
+async def test_a_service_that_has_no_descriptor_left_answers_all_the_same(bench: Bench) -> None:
+    await bench.serve()
+    with descriptors_left(2):  # one for each end of the connection
+        assert await bench.call(b"hello") == b"hello"
+    assert bench.contexts[0].peer == "unix:"
+
+
+async def test_an_instance_that_cannot_say_who_it_is_is_not_found(bench: Bench) -> None:
+    def broken() -> Presence:
+        raise RuntimeError("no health today")
+
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, complaint: complaints.append(complaint))
+    server = open_url(bench.url, ServerSettings(service="orders", presence=broken))
+    await server.start(bench.echo)
+    assert await bench.client.find(bench.url, "*", DEADLINE) == []
+    assert await bench.call(b"hello") == b"hello"
+    assert complaints == []
+    await server.close()
+
+
+@pytest.mark.parametrize("turns", range(1, 8))
+async def test_a_client_that_is_closed_while_it_connects_calls_nobody(bench: Bench, turns: int) -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, complaint: complaints.append(complaint))
+    first, second = await bench.serve(), await bench.serve()
+    call = asyncio.get_running_loop().create_task(bench.call(b"hello"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await bench.client.close()
+    with suppress(ServiceUnreachableError, OutcomeUnknownError):
+        await call
+    await eventually(lambda: not first._sessions and not second._sessions, "the end of all connections")
+    del call
+    gc.collect()
+    assert complaints == []

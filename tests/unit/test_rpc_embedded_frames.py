@@ -1,6 +1,5 @@
-"""Frames and deadlines of the embedded bus's wire, without a socket."""
+"""Frames, URLs and names of the embedded bus's wire, without a socket."""
 
-import asyncio
 import math
 from collections.abc import Sequence
 
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import ServerSettings
-from gemstone_events.rpc.wires.embedded.deadlines import FutureDeadlines
 from gemstone_events.rpc.wires.embedded.folder import label_of, parse_service_url, parse_url
 from gemstone_events.rpc.wires.embedded.frames import (
     FROM_CLIENT,
@@ -26,7 +24,6 @@ from gemstone_events.rpc.wires.embedded.frames import (
 )
 from gemstone_events.rpc.wires.embedded.server import open_url
 
-DEADLINE = 10.0
 LIMIT = 1000
 
 
@@ -121,6 +118,8 @@ def test_three_slashes_are_relative_and_four_absolute(url: str, address: str) ->
         "sqlite://host/bus.db#orders",
         "sqlite:///folder/#orders",
         "sqlite:///a%00b#orders",
+        "sqlite:///a\nb.db#orders",
+        "sqlite://[a/bus.db#orders",
         "sqlite:///bus.db?mode=ro#orders",
         "sqlite:///bus.db#my orders",
         "sqlite:///bus.db#a/b",
@@ -145,35 +144,3 @@ def test_labels_are_short_and_tell_all_names_apart() -> None:
     labels = {label_of(namespace, service) for namespace in names for service in names}
     assert len(labels) == len(names) ** 2
     assert max(len(label) for label in labels) <= 58
-
-
-async def test_a_future_fails_at_its_deadline_and_not_before_another_ones() -> None:
-    deadlines = FutureDeadlines()
-    loop = asyncio.get_running_loop()
-    never, soon, sooner = loop.create_future(), loop.create_future(), loop.create_future()
-    deadlines.watch(never, loop.time() + 1000)
-    deadlines.watch(soon, loop.time() + 0.02)
-    deadlines.watch(sooner, loop.time() + 0.01)
-    async with asyncio.timeout(DEADLINE):
-        await asyncio.wait([sooner])
-        assert not never.done()
-        await asyncio.wait([soon])
-    assert isinstance(sooner.exception(), TimeoutError)
-    assert isinstance(soon.exception(), TimeoutError)
-    assert not never.done()
-    deadlines.close()
-
-
-async def test_deadlines_of_what_is_done_take_no_memory_for_long() -> None:
-    deadlines = FutureDeadlines()
-    loop = asyncio.get_running_loop()
-    pending = loop.create_future()
-    deadlines.watch(pending, loop.time() + 1000)
-    for _ in range(20_000):
-        future = loop.create_future()
-        deadlines.watch(future, loop.time() + 1000)
-        future.set_result(None)
-        deadlines.forget_one()
-    assert len(deadlines._heap) < 5000
-    assert any(entry[2] is pending for entry in deadlines._heap)
-    deadlines.close()

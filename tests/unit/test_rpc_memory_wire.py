@@ -110,7 +110,16 @@ def test_a_url_names_a_bus_and_a_service_or_a_service_alone(client: MemoryClient
 
 @pytest.mark.parametrize(
     "url",
-    ["memory:", "memory://", "memory://b/c#orders", "memory://u:p@b#orders", "memory://b?x=1#o", "memory://b#a b"],
+    [
+        "memory:",
+        "memory://",
+        "memory://[b#o",
+        "memory://b\n#o",
+        "memory://b/c#orders",
+        "memory://u:p@b#orders",
+        "memory://b?x=1#o",
+        "memory://b#a b",
+    ],
 )
 def test_a_url_with_anything_unknown_is_an_error(client: MemoryClientWire, url: str) -> None:
     with pytest.raises(ServiceConfigurationError):
@@ -209,8 +218,9 @@ async def test_a_script_calls_from_a_thread_without_an_event_loop(server: Memory
         assert await asyncio.to_thread(script) == b"hello"
 
 
-async def test_a_call_ends_when_the_event_loop_of_its_service_breaks_down(
-    client: MemoryClientWire, elsewhere: LoopThread
+@pytest.mark.parametrize("end", [LoopThread.break_down, LoopThread.stop], ids=["breaks down", "is closed"])
+async def test_a_call_ends_when_the_event_loop_of_its_service_does(
+    client: MemoryClientWire, elsewhere: LoopThread, end: Callable[[LoopThread], None]
 ) -> None:
     begun: Future[None] = Future()
 
@@ -222,33 +232,13 @@ async def test_a_call_ends_when_the_event_loop_of_its_service_breaks_down(
     await elsewhere.run(lambda: server.start(hang))
     call = asyncio.get_running_loop().create_task(client.call(ORDERS, HELLO))
     await asyncio.wrap_future(begun)
-    await asyncio.to_thread(elsewhere.break_down)
+    await asyncio.to_thread(end, elsewhere)
     with pytest.raises(OutcomeUnknownError) as caught:
         await call
     assert not isinstance(caught.value, CallTimeoutError)
     with pytest.raises(ServiceNotFoundError):
         await client.call(ORDERS, HELLO)
     assert client.counts.unknown == 1
-
-
-async def test_a_call_ends_when_the_event_loop_of_its_service_is_closed(
-    client: MemoryClientWire, elsewhere: LoopThread
-) -> None:
-    begun: Future[None] = Future()
-
-    async def hang(body: bytes, context: CallContext) -> bytes | None:
-        begun.set_result(None)
-        return await asyncio.Event().wait() and body
-
-    server = open_url("memory://bus", settings())
-    await elsewhere.run(lambda: server.start(hang))
-    call = asyncio.get_running_loop().create_task(client.call(ORDERS, HELLO))
-    await asyncio.wrap_future(begun)
-    await asyncio.to_thread(elsewhere.stop)
-    with pytest.raises(OutcomeUnknownError):
-        await call
-    with pytest.raises(ServiceNotFoundError):
-        await client.call(ORDERS, HELLO)
 
 
 async def test_an_answer_that_comes_too_late_is_counted(client: MemoryClientWire, server: MemoryServerWire) -> None:
@@ -321,6 +311,33 @@ async def test_an_instance_that_cannot_say_who_it_is_is_not_found(client: Memory
     assert await client.find(ORDERS, "*", DEADLINE) == []
     assert await client.call(ORDERS, HELLO) == b"hello"
     await server.close()
+
+
+async def test_what_another_instance_might_take_is_taken_nowhere_when_the_client_is_closed(
+    client: MemoryClientWire, server: MemoryServerWire
+) -> None:
+    begun: list[bytes] = []
+
+    async def hold(body: bytes, context: CallContext) -> bytes | None:
+        begun.append(body)
+        return await asyncio.Event().wait() and body
+
+    await server.start(hold)
+    loop = asyncio.get_running_loop()
+    calls = [loop.create_task(client.call(ORDERS, WireRequest(b"%d" % number, DEADLINE))) for number in range(3)]
+    async with asyncio.timeout(DEADLINE):
+        while len(begun) < 2:
+            await asyncio.sleep(0)
+        other = open_url("memory://bus", settings())
+        await other.start(hold)
+        stopping = loop.create_task(server.stop(0))
+        await asyncio.sleep(0)
+        await client.close()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert not await stopping
+        await other.close()
+    assert [type(end) for end in ends] == [OutcomeUnknownError, OutcomeUnknownError, ServiceUnreachableError]
+    assert len(begun) == 2
 
 
 async def test_a_closed_client_calls_nobody(client: MemoryClientWire, server: MemoryServerWire) -> None:

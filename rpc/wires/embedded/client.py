@@ -4,14 +4,13 @@ import asyncio
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.call_context import TIMEOUT_HEADER, write_timeout
 from gemstone_events.rpc.call_errors import (
     CallTimeoutError,
-    OutcomeUnknownError,
     ServiceException,
     ServiceNotFoundError,
     ServiceUnreachableError,
@@ -19,7 +18,6 @@ from gemstone_events.rpc.call_errors import (
 from gemstone_events.rpc.presence import MAX_PRESENCE_BYTES, Presence
 from gemstone_events.rpc.wire import ClientSettings, WireCounts, WireRequest
 from gemstone_events.rpc.wires.embedded.connection import CallRefusedError, ClientConnection
-from gemstone_events.rpc.wires.embedded.deadlines import FutureDeadlines
 from gemstone_events.rpc.wires.embedded.folder import (
     BusAddress,
     BusFolder,
@@ -33,6 +31,7 @@ from gemstone_events.rpc.wires.embedded.frames import Kind, write_headers
 _CLOSE_SECONDS = 1.0
 _SILENT_SECONDS = 5.0
 _MAX_TARGETS = 1000
+_MAX_ASKED = 100  # at once: each takes a descriptor here and there
 
 
 @dataclass(slots=True)
@@ -59,11 +58,11 @@ class EmbeddedClientWire:
         self._settings = settings
         self._targets: dict[str, _Target] = {}
         self._connections: dict[tuple[str, str], ClientConnection] = {}
+        self._open: set[ClientConnection] = set()
         self._silent: dict[str, float] = {}
-        self._deadlines = FutureDeadlines()
         self._pending = 0
         self._process = os.getpid()
-        self._of_parent: list[object] = []
+        self._of_parent: list[set[ClientConnection]] = []
         self._is_closed = False
 
     def address(self, url: str) -> str:
@@ -73,8 +72,6 @@ class EmbeddedClientWire:
     async def call(self, url: str, request: WireRequest) -> bytes | None:
         """See ``ClientWire.call``. A notification's call returns when it was carried out."""
         target = self._target(url)
-        if self._is_closed:
-            raise ServiceUnreachableError(f"{target.address} was not called: the client is closed")
         if self._pending >= self._settings.pending:
             raise ServiceUnreachableError(f"{self._pending} calls wait for answers already: not sent")
         self._leave_parent()
@@ -93,22 +90,23 @@ class EmbeddedClientWire:
         folder = BusFolder(parse_url(url).path)
         with _explained(folder):
             names = folder.matching(self._settings.namespace, pattern)
-        found = await asyncio.gather(*(self._ask(folder, name, patience) for name in names))
+        self._leave_parent()
+        when = asyncio.get_running_loop().time() + patience
+        room = asyncio.Semaphore(_MAX_ASKED)
+        found = await asyncio.gather(*(self._ask(folder, name, when, room) for name in names))
         return [presence for presence in found if presence is not None and presence.matches(pattern)]
 
     async def close(self) -> None:
         """See ``ClientWire.close``."""
         self._is_closed = True
         self._leave_parent()
-        connections, self._connections = list(self._connections.values()), {}
-        await asyncio.gather(*(connection.close(_CLOSE_SECONDS) for connection in connections))
-        self._deadlines.close()
+        await asyncio.gather(*(connection.close(_CLOSE_SECONDS) for connection in list(self._open)))
 
     async def _call(self, target: _Target, request: WireRequest) -> bytes | None:
         clock = asyncio.get_running_loop().time
         when = clock() + request.timeout
         tried: set[str] = set()
-        is_silent = False
+        trouble = ""
         while names := self._untried(target, tried):
             name = names[next(target.turns) % len(names)]
             tried.add(name)
@@ -116,19 +114,26 @@ class EmbeddedClientWire:
                 connection = await self._connect(target.folder, name, (when - clock()) / len(names))
             except InstanceGoneError:
                 continue
-            except TimeoutError:
+            except (OSError, CallRefusedError) as error:
                 self._silent[name] = clock() + _SILENT_SECONDS
-                is_silent = True
+                trouble = _trouble(error)
                 continue
             headers = _headers(request, when - clock())
-            with suppress(CallRefusedError):
+            try:
                 return await connection.request(Kind.CALL, headers, request.body, when)
-        if is_silent:
-            raise ServiceUnreachableError(f"no instance of {target.address} answers: the call was not sent")
+            except CallRefusedError:
+                continue
+            except TimeoutError:
+                self._silent[name] = clock() + _SILENT_SECONDS
+                raise
+        if trouble:
+            raise ServiceUnreachableError(f"{target.address} was not called: {trouble}")
         raise ServiceNotFoundError(f"no instance of {target.address} runs")
 
     def _untried(self, target: _Target, tried: set[str]) -> Sequence[str]:
         """Return who may be tried now: those that were silent lately come last."""
+        if self._is_closed:
+            raise ServiceUnreachableError(f"{target.address} was not called: the client is closed")
         with _explained(target.folder):
             names = target.folder.instances(target.label)
         if tried:
@@ -144,30 +149,34 @@ class EmbeddedClientWire:
         if connection is None:
             connection = self._connection(folder, name, self._settings.body_bytes)
             self._connections[folder.key, name] = connection
-        with _explained(folder):
-            await connection.until_ready(patience)
+        await connection.until_ready(patience)
         return connection
 
     def _connection(self, folder: BusFolder, name: str, body_bytes: int) -> ClientConnection:
-        return ClientConnection(folder, name, body_bytes, self.counts, self._deadlines, self._drop)
+        connection = ClientConnection(folder, name, body_bytes, self.counts, self._let_go)
+        self._open.add(connection)
+        return connection
 
-    def _drop(self, connection: ClientConnection) -> None:
+    def _let_go(self, connection: ClientConnection) -> None:
+        """Send no more calls over a connection; those that wait for their answers there are closed with the others."""
         key = connection.folder.key, connection.name
         if self._connections.get(key) is connection:
             del self._connections[key]
+        if connection.is_over:
+            self._open.discard(connection)
 
-    async def _ask(self, folder: BusFolder, name: str, patience: float) -> Presence | None:
+    async def _ask(self, folder: BusFolder, name: str, when: float, room: asyncio.Semaphore) -> Presence | None:
         """Ask an instance who it is, over a connection of its own: on those for calls its answer may have to wait."""
-        when = asyncio.get_running_loop().time() + patience
-        connection = self._connection(folder, name, MAX_PRESENCE_BYTES)
-        try:
-            await connection.until_ready(patience)
-            raw = await connection.request(Kind.ASK, b"", b"", when)
-            return None if raw is None else Presence.decode(raw)
-        except (InstanceGoneError, CallRefusedError, ServiceException, OSError, ValueError):
-            return None
-        finally:
-            await connection.close(_CLOSE_SECONDS)
+        async with room:
+            connection = self._connection(folder, name, MAX_PRESENCE_BYTES)
+            try:
+                await connection.until_ready(when - asyncio.get_running_loop().time())
+                raw = await connection.request(Kind.ASK, b"", b"", when)
+                return None if raw is None else Presence.decode(raw)
+            except (InstanceGoneError, CallRefusedError, ServiceException, OSError, ValueError):
+                return None
+            finally:
+                await connection.close(_CLOSE_SECONDS)
 
     def _target(self, url: str) -> _Target:
         if url not in self._targets:
@@ -184,8 +193,8 @@ class EmbeddedClientWire:
         if os.getpid() == self._process:
             return
         self._process = os.getpid()
-        self._of_parent += [self._connections, self._deadlines]
-        self._connections, self._deadlines, self._pending = {}, FutureDeadlines(), 0
+        self._of_parent.append(self._open)
+        self._connections, self._open, self._pending = {}, set(), 0
 
 
 def _headers(request: WireRequest, seconds: float) -> bytes:
@@ -195,12 +204,19 @@ def _headers(request: WireRequest, seconds: float) -> bytes:
         raise ServiceConfigurationError(f"the call was not sent: {error}") from error
 
 
+def _trouble(error: Exception) -> str:
+    """Say why an instance that is there does not take a call."""
+    if isinstance(error, CallRefusedError):
+        return "it takes no more clients now"
+    if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+        return error.strerror or str(error)
+    return "no instance of it answers"
+
+
 @contextmanager
 def _explained(folder: BusFolder) -> Iterator[None]:
     """Say what an error of the system means for a call."""
     try:
         yield
-    except (TimeoutError, OutcomeUnknownError):
-        raise
     except OSError as error:
         raise ServiceUnreachableError(f"{folder.path} cannot be used: {error.strerror or error}") from error

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable
+from typing import Any
 
 from gemstone_events.rpc.call_errors import (
     InvalidAnswerError,
@@ -12,8 +13,8 @@ from gemstone_events.rpc.call_errors import (
     ServiceUnreachableError,
 )
 from gemstone_events.rpc.wire import WireCounts
-from gemstone_events.rpc.wires.embedded.deadlines import FutureDeadlines
-from gemstone_events.rpc.wires.embedded.folder import BusFolder, InstanceGoneError
+from gemstone_events.rpc.wires.deadlines import Deadlines
+from gemstone_events.rpc.wires.embedded.folder import BusFolder, InstanceGoneError, is_dead, process_of
 from gemstone_events.rpc.wires.embedded.frames import FROM_SERVER, Frame, Kind, write_frame
 from gemstone_events.rpc.wires.embedded.protocol import FrameProtocol
 
@@ -22,7 +23,7 @@ _FULL_SECONDS = 0.005
 
 
 class CallRefusedError(Exception):
-    """The instance is about to leave and did not begin the call: another one may take it."""
+    """The instance takes no more calls, or no more clients, and did not begin this one: another one may take it."""
 
 
 class ClientConnection(FrameProtocol):
@@ -33,8 +34,7 @@ class ClientConnection(FrameProtocol):
         name: its socket there.
         body_bytes: the longest answer that is taken.
         counts: what is counted.
-        deadlines: fails calls that wait too long.
-        on_unusable: called, once or more, when the connection takes no more calls.
+        on_unusable: called when the connection takes no more calls, and again when it is over.
 
     Attributes:
         is_retired: it takes no more calls.
@@ -46,7 +46,6 @@ class ClientConnection(FrameProtocol):
         name: str,
         body_bytes: int,
         counts: WireCounts,
-        deadlines: FutureDeadlines,
         on_unusable: "Callable[[ClientConnection], None]",
     ) -> None:
         super().__init__(FROM_SERVER, body_bytes)
@@ -54,22 +53,30 @@ class ClientConnection(FrameProtocol):
         self.name = name
         self.is_retired = False
         self._counts = counts
-        self._deadlines = deadlines
+        self._deadlines = Deadlines(self._expire)
         self._on_unusable = on_unusable
         self._numbers = itertools.count(1)
+        self._process = 0
         self._pending: dict[int, asyncio.Future[bytes | None]] = {}
         self._given_up: dict[int, None] = {}
         self._hello: asyncio.Future[None] = self.loop.create_future()
+        self._hello.add_done_callback(_mark_seen)
         self._writable = asyncio.Event()
         self._writable.set()
         self._opening = self.loop.create_task(self._open())
         self._opening.add_done_callback(self._opened)
 
+    @property
+    def is_over(self) -> bool:
+        """It is lost, or was never made."""
+        return self.closed.is_set() or (self._opening.done() and self.transport is None)
+
     async def until_ready(self, patience: float) -> None:
         """Wait until the instance takes calls.
 
         Raises:
-            InstanceGoneError: it does not any more.
+            InstanceGoneError: it is gone, or the client was closed meanwhile.
+            CallRefusedError: it takes no more clients now.
             TimeoutError: it says nothing.
             OSError: there is no way in.
             ServiceConfigurationError: the folder cannot be used.
@@ -98,19 +105,20 @@ class ClientConnection(FrameProtocol):
         number = next(self._numbers)
         future: asyncio.Future[bytes | None] = self.loop.create_future()
         self._pending[number] = future
-        self._deadlines.watch(future, when)
+        self._deadlines.begin(number, when)
         self.send(write_frame(kind, number, headers, body, time.time() + when - self.loop.time()))
         try:
             return await future
         except (TimeoutError, OutcomeUnknownError, asyncio.CancelledError):
             self._counts.unknown += kind is Kind.CALL
+            if is_dead(self._process):  # and a child of it holds the connection, so that it does not end by itself
+                self.abort()
             raise
         finally:
-            self._deadlines.forget_one()
+            self._deadlines.end(number)
             if self._pending.pop(number, None) is not None:
                 self._give_up(number)
-            if future.done() and not future.cancelled():
-                future.exception()  # seen, also where the caller was cancelled in the same moment
+            _mark_seen(future)  # also where the caller was cancelled in the same moment
 
     def frame_received(self, frame: Frame) -> None:
         """See ``FrameProtocol``."""
@@ -118,6 +126,8 @@ class ClientConnection(FrameProtocol):
             if not self._hello.done():
                 self._hello.set_result(None)
         elif frame.kind == Kind.GOODBYE:
+            if not self._hello.done():
+                self._hello.set_exception(CallRefusedError())
             self.retire()
         else:
             self._take_answer(frame)
@@ -130,6 +140,7 @@ class ClientConnection(FrameProtocol):
             self._hello.set_exception(InstanceGoneError(self.name))
         self._writable.set()
         pending, self._pending = self._pending, {}
+        self._deadlines.close()
         for future in pending.values():
             if not future.done():
                 future.set_exception(OutcomeUnknownError("the connection to the service was lost"))
@@ -150,6 +161,11 @@ class ClientConnection(FrameProtocol):
         self._on_unusable(self)
         self._close_if_done()
 
+    def abort(self) -> None:
+        """See ``FrameProtocol``. What is pending fails."""
+        self.retire()
+        super().abort()
+
     async def close(self, patience: float) -> None:
         """See ``FrameProtocol``. What is pending fails."""
         self._opening.cancel()
@@ -161,6 +177,7 @@ class ClientConnection(FrameProtocol):
         while True:
             try:
                 connection = self.folder.connect(self.name)
+                self._process = process_of(connection)
                 break
             except BlockingIOError:
                 await asyncio.sleep(_FULL_SECONDS)  # others wait to be let in
@@ -182,6 +199,11 @@ class ClientConnection(FrameProtocol):
                     await self._writable.wait()
         except TimeoutError:
             raise ServiceUnreachableError("the service takes no more calls now, and this one was not sent") from None
+
+    def _expire(self, number: int) -> None:
+        future = self._pending.get(number)
+        if future is not None and not future.done():
+            future.set_exception(TimeoutError())
 
     def _take_answer(self, frame: Frame) -> None:
         future = self._pending.pop(frame.call, None)
@@ -216,3 +238,9 @@ class ClientConnection(FrameProtocol):
     def _close_if_done(self) -> None:
         if self.is_retired and not self._pending and not self._outgoing and self.transport is not None:
             self.transport.close()
+
+
+def _mark_seen(future: "asyncio.Future[Any]") -> None:
+    """Nobody may wait for it any more: that it failed is then nothing to be reported as forgotten."""
+    if future.done() and not future.cancelled():
+        future.exception()

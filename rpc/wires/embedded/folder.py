@@ -14,14 +14,15 @@ import struct
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.names import check_name
+from gemstone_events.rpc.wires.urls import split_url
 
 _SUFFIX = ".sock"
 _STARTING_SUFFIX = ".new"
@@ -58,7 +59,7 @@ def parse_url(url: str) -> BusAddress:
     Raises:
         ServiceConfigurationError: it is neither.
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     path = unquote(parts.path.removeprefix("/"))
     if parts.scheme != "sqlite" or parts.netloc or not path or path.endswith("/") or "\0" in path:
         raise ServiceConfigurationError(
@@ -105,7 +106,7 @@ class BusFolder:
     """
 
     def __init__(self, bus: Path) -> None:
-        self._bus = bus.absolute()
+        self._bus = Path(os.path.realpath(bus))  # as SQLite does: a link to the file means the same bus
         self.path = self._bus.with_name(f"{self._bus.name}.rpc")
         self.key = str(self.path)
         self._listed: tuple[int, Sequence[str]] = (-1, ())
@@ -137,21 +138,19 @@ class BusFolder:
         """
         stem = f"{label}{os.getpid()}-{uuid.uuid4().hex[:8]}"
         starting, path = self.path / f"{stem}{_STARTING_SUFFIX}", self.path / f"{stem}{_SUFFIX}"
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            listening.setblocking(False)
-            with _reachable(starting) as short:
-                listening.bind(short)
-            starting.chmod(0o600)
-            listening.listen(backlog)
-            starting.rename(path)
+            with ExitStack() as undo:
+                listening = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                listening.setblocking(False)
+                with _reachable(starting) as short:
+                    listening.bind(short)
+                undo.callback(starting.unlink)
+                starting.chmod(0o600)
+                listening.listen(backlog)
+                starting.rename(path)
+                undo.pop_all()
         except OSError as error:
-            listening.close()
-            starting.unlink(missing_ok=True)
             raise ServiceConfigurationError(f"{path} cannot be listened on: {error.strerror or error}") from error
-        except ServiceConfigurationError:
-            listening.close()
-            raise
         return listening, path
 
     def instances(self, label: str) -> list[str]:
@@ -192,7 +191,8 @@ class BusFolder:
             connection.setblocking(False)
             with _reachable(self.path / name) as short:
                 connection.connect(short)
-            if _is_orphan(connection):
+            # A child that a dead service had forked may still hold its socket, and serves nobody.
+            if is_dead(process_of(connection)):
                 raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         except BaseException as error:
             connection.close()
@@ -219,9 +219,9 @@ class BusFolder:
 
     def _remove_if_dead(self, name: str) -> None:
         path = self.path / name
-        if name.endswith(_STARTING_SUFFIX) and time.time() - path.lstat().st_mtime < _STARTING_SECONDS:
-            return  # it does not listen yet
-        with suppress(InstanceGoneError, OSError):
+        with suppress(InstanceGoneError, OSError):  # somebody else may remove or rename it meanwhile
+            if name.endswith(_STARTING_SUFFIX) and time.time() - path.lstat().st_mtime < _STARTING_SECONDS:
+                return  # it does not listen yet
             self.connect(name).close()
 
 
@@ -271,13 +271,18 @@ def peer_of(connection: socket.socket) -> tuple[int, int] | None:
     return process, user
 
 
-def _is_orphan(connection: socket.socket) -> bool:
-    """Tell whether the process that listened is dead: a child that it forked may still hold its socket, and serve none."""
+def process_of(connection: socket.socket) -> int:
+    """Return the process at the other end of a Unix socket; 0 where it is not known."""
     peer = peer_of(connection)
-    if peer is None or peer[0] <= 0:  # 0: a process in another container
+    return 0 if peer is None else peer[0]
+
+
+def is_dead(process: int) -> bool:
+    """Tell whether a process is known to be gone; 0 is one of another container, of which nothing is known."""
+    if process <= 0:
         return False
     try:
-        os.kill(peer[0], 0)
+        os.kill(process, 0)
     except ProcessLookupError:
         return True
     except PermissionError:

@@ -4,7 +4,9 @@ A call is no event: nothing of it is written to the disk. It lives as long as th
 """
 
 import asyncio
+import contextvars
 import logging
+import os
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +53,7 @@ class EmbeddedServerWire:
         self._folder = BusFolder(bus)
         self._settings = settings
         self._answer: Answer | None = None
+        self._context = contextvars.Context()
         self._path: Path | None = None
         self._listener: asyncio.Server | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -75,6 +78,7 @@ class EmbeddedServerWire:
         self._folder.make()
         await self._listen()
         self._answer = answer
+        self._context = contextvars.copy_context()
         self._watch = asyncio.get_running_loop().create_task(self._listen_again())
 
     async def stop(self, timeout: float) -> bool:
@@ -114,7 +118,7 @@ class EmbeddedServerWire:
         """See ``ServerWire.status``."""
         if self._path is None:
             return WireStatus(False, "stopped" if self._is_stopping else "not started")
-        if not self._path.exists():
+        if not os.path.exists(self._path):
             return WireStatus(False, f"the socket {self._path} was removed by somebody")
         return WireStatus(True)
 
@@ -147,15 +151,20 @@ class EmbeddedServerWire:
             self._waiting.append(session)
         self._begin_waiting()
 
-    def presence(self) -> bytes:
+    def presence(self) -> bytes | None:
         """See ``CallTaker``."""
-        return self._settings.presence().encode()
+        try:
+            return self._settings.presence().encode()
+        except Exception:
+            _logger.exception("%s cannot say who it is", self.address)
+            return None
 
     def _begin(self, session: ServerSession, call: Call) -> None:
         if not call.expires > session.loop.time():  # also where it is no number
             _logger.info("a call was dropped: its caller had given it up before its turn came")
             return
-        self._calls.add(session.loop.create_task(self._carry_out(session, call)))
+        # A context of its own: it may begin at the end of another call, and must not take part in what that one has set.
+        self._calls.add(session.loop.create_task(self._carry_out(session, call), context=self._context.copy()))
 
     def _begin_waiting(self) -> None:
         """Give room to those that wait, one call each in turn."""
@@ -189,7 +198,7 @@ class EmbeddedServerWire:
         listening, path = self._folder.listen(self._label, _BACKLOG)
         try:
             self._listener = await asyncio.get_running_loop().create_unix_server(
-                lambda: ServerSession(self, self._settings.body_bytes), sock=listening
+                lambda: ServerSession(self, self._settings.body_bytes), sock=listening, backlog=_BACKLOG
             )
         except BaseException:
             path.unlink(missing_ok=True)
@@ -210,9 +219,10 @@ class EmbeddedServerWire:
 
     async def _listen_again(self) -> None:
         """Listen at a new place where somebody has removed the socket, as programs do that clear up."""
+        said = ""
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
-            if self._path is None or self._path.exists():
+            if self._path is None or os.path.exists(self._path):
                 continue
             try:
                 self._folder.make()
@@ -221,5 +231,8 @@ class EmbeddedServerWire:
                 if former is not None:
                     former.close()
                 _logger.warning("the socket of %s was removed by somebody: listening again", self.address)
-            except ServiceConfigurationError as error:
-                _logger.error("the socket of %s was removed, and cannot be made again: %s", self.address, error)
+                said = ""
+            except (ServiceConfigurationError, OSError) as error:
+                if str(error) != said:
+                    said = str(error)
+                    _logger.error("the socket of %s was removed, and cannot be made again: %s", self.address, error)

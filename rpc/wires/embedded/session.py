@@ -51,8 +51,8 @@ class CallTaker(Protocol):
     def go_on(self, session: "ServerSession") -> None:
         """Carry out what waits, as far as there is room."""
 
-    def presence(self) -> bytes:
-        """Return who this is."""
+    def presence(self) -> bytes | None:
+        """Return who this is, or None where it cannot be said."""
 
 
 class ServerSession(FrameProtocol):
@@ -82,7 +82,9 @@ class ServerSession(FrameProtocol):
         """See ``asyncio.Protocol``."""
         super().connection_made(transport)
         if not self._taker.admit(self):
-            self.abort()
+            self.send(write_frame(Kind.GOODBYE))
+            self.flush()
+            transport.close()
             return
         self.peer = _shown_peer(transport.get_extra_info("socket").fileno())
         self.send(write_frame(Kind.HELLO))
@@ -97,7 +99,9 @@ class ServerSession(FrameProtocol):
     def frame_received(self, frame: Frame) -> None:
         """See ``FrameProtocol``."""
         if frame.kind == Kind.ASK:
-            self.send(write_frame(Kind.PRESENCE, frame.call, b"", self._taker.presence()))
+            presence = self._taker.presence()
+            kind = Kind.NOTHING if presence is None else Kind.PRESENCE
+            self.send(write_frame(kind, frame.call, b"", presence or b""))
         elif frame.is_too_long:
             self.refuse(frame.call, f"the body has {frame.length} bytes, and the service takes {self._body_bytes}")
         else:
@@ -154,6 +158,9 @@ class ServerSession(FrameProtocol):
 
 
 def _shown_peer(descriptor: int) -> str:
-    with socket.socket(fileno=os.dup(descriptor)) as connection:
-        peer = peer_of(connection)
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as connection:
+            peer = peer_of(connection)
+    except OSError:
+        peer = None  # no descriptor is left: nobody goes without an answer for that
     return "unix:" if peer is None else f"unix:uid={peer[1]}"

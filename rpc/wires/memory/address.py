@@ -1,11 +1,12 @@
 """Addresses within a process: ``memory://bus#service``, or ``memory://service`` on the bus without a name."""
 
 from typing import NamedTuple, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.names import check_name
 from gemstone_events.rpc.wire import service_url
+from gemstone_events.rpc.wires.urls import split_url
 
 _TRANSPORTS_OPTION = "max_queue"  # of events; the URL is shared with them
 
@@ -52,7 +53,7 @@ def read_url(url: str) -> tuple[str, str]:
     Raises:
         ServiceConfigurationError: it is written otherwise.
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     options = parse_qs(parts.query, keep_blank_values=True)
     if parts.scheme != "memory" or parts.path.strip("/") or any(mark in parts.netloc for mark in "@:"):
         raise ServiceConfigurationError(f"{url!r}: write memory://bus#service, or memory://service")

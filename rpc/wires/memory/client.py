@@ -47,8 +47,6 @@ class MemoryClientWire:
     async def call(self, url: str, request: WireRequest) -> bytes | None:
         """See ``ClientWire.call``. A notification's call returns when it was carried out."""
         place = read_place(url, self._settings.namespace)
-        if self._is_closed:
-            raise ServiceUnreachableError(f"{place.url} was not called: the client is closed")
         if len(self._pending) >= self._settings.pending:
             raise ServiceUnreachableError(f"{len(self._pending)} calls wait for answers already: not sent")
         try:
@@ -84,6 +82,8 @@ class MemoryClientWire:
         headers[TIMEOUT_HEADER] = write_timeout(request.timeout)
         tried: set[MemoryServerWire] = set()
         while servers := [s for s in running_servers() if s.place == place and s not in tried]:
+            if self._is_closed:
+                raise ServiceUnreachableError(f"{place.url} was not called: the client is closed")
             server = servers[next(self._turns[place]) % len(servers)]
             tried.add(server)
             peer = f"memory:{self._settings.client}"
