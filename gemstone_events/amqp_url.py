@@ -2,12 +2,12 @@
 
 import ssl
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.url_options import TLS_OPTIONS, read_options
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
-_TLS_OPTIONS = ("cafile", "certfile", "keyfile")
 _SHAPE = "amqp[s]://user:password@host:port/virtual_host"
 
 
@@ -96,18 +96,12 @@ def _virtual_host(path: str) -> str:
 
 
 def _options(query: str, tls: bool) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if not tls:
-            raise _unfit("amqp takes no options after '?'")
-        if name not in _TLS_OPTIONS:
-            raise _unfit(f"the option {name[:40]!r} is unknown: there are {', '.join(_TLS_OPTIONS)}")
-        if not value or name in options:
-            raise _unfit(f"the option {name!r} is empty or given twice")
-        options[name] = value
-    if "keyfile" in options and "certfile" not in options:
-        raise _unfit("the option 'keyfile' needs 'certfile'")
-    return options
+    if query and not tls:
+        raise _unfit("amqp takes no options after '?'")
+    try:
+        return read_options(query, TLS_OPTIONS)
+    except ValueError as error:
+        raise _unfit(str(error)) from None
 
 
 def _unfit(why: str) -> ServiceConfigurationError:

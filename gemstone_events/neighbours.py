@@ -55,7 +55,7 @@ class Neighbours:
             url = (await self._discovery.locate(pattern))[0]
             return RemoteService(url, pool=self._pool, **settings)
 
-        return finish(self._home.run(find, time.monotonic() + settings.get("timeout", DEFAULT_TIMEOUT)))
+        return finish(self._home.run(find, time.monotonic() + DEFAULT_TIMEOUT))  # each strategy has its own limit
 
     async def sign_off(self) -> None:
         """Announce the service no more. Twice is harmless."""

@@ -131,7 +131,9 @@ class ServiceRegistry(MicroService):
     @exposed_method(private=True, idempotent=True)
     async def withdraw(self, name: str, url: str) -> None:
         """Drop a URL of a service; nothing happens where it is not registered."""
-        self._registrations.remove(name, url)
+        if not isinstance(url, str):
+            raise InvalidParams(data={"url": ["it is no text"]})
+        self._registrations.remove(_check_service_name(name), url)
 
     @exposed_method(private=True, idempotent=True)
     async def locate_service(self, name: str) -> list[str]:

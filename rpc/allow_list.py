@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.schemes import mask, scheme_of
@@ -87,6 +87,8 @@ def parse_address(url: str) -> Address:
     Raises:
         ValueError: it is no plain URL of a service; the message says why.
     """
+    if not isinstance(url, str):
+        raise ValueError("it is no text")  # noqa: TRY004 - as of any other that is no URL
     if len(url) > MAX_URL:
         raise ValueError(f"it is longer than {MAX_URL} characters")
     if "@" in url.partition("://")[2].partition("/")[0]:
@@ -94,6 +96,8 @@ def parse_address(url: str) -> Address:
     parts = _URL.fullmatch(url)
     if parts is None or not url.isprintable():
         raise ValueError("it is no plain URL of a service")
+    if ".." in unquote(parts["path"] or "").split("/"):
+        raise ValueError("its path leads upwards")
     scheme, host = parts["scheme"], (parts["host"] or "").strip("[]").lower().removesuffix(".")
     if scheme in _HTTP and (not host or parts["fragment"]):
         raise ValueError("an HTTP URL has a host and no fragment")
@@ -197,10 +201,13 @@ def _ip(host: str) -> IpAddress | None:
         ip = ip_address(host)
     except ValueError:
         return None
-    if isinstance(ip, IPv6Address):
-        wrapped = ip.ipv4_mapped or ip.sixtofour
-        return wrapped or (IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else ip)
-    return ip
+    if not isinstance(ip, IPv6Address):
+        return ip
+    if ip.ipv4_mapped is not None:
+        return ip.ipv4_mapped
+    # What is reached through a gateway: loopback would be the gateway's own.
+    beyond = IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else ip.sixtofour
+    return ip if beyond is None or beyond.is_loopback else beyond
 
 
 def _is_inside(network: IpNetwork, other: IpNetwork) -> bool:

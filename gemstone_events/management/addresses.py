@@ -4,8 +4,9 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gemstone_events.rpc.allow_list import AllowList, is_on_this_machine
+from gemstone_events.rpc.allow_list import AllowList
 from gemstone_events.rpc.discovery.own_brokers import OwnBrokers
+from gemstone_events.rpc.discovery.trusted_urls import TrustedUrls
 from gemstone_events.rpc.wire_pool import WirePool
 from gemstone_events.schemes import mask, scheme_of
 
@@ -80,8 +81,7 @@ class TrustedAddresses:
     """
 
     def __init__(self, brokers: Iterable[str] = (), allow: AllowList | None = None) -> None:
-        self._brokers = OwnBrokers(brokers, WirePool())
-        self._allow = allow or AllowList()
+        self._urls = TrustedUrls(OwnBrokers(brokers, WirePool()), allow)
 
     def choose(self, addresses: Iterable[ChannelAddress], *, is_local: bool = True) -> list[ChannelAddress]:
         """Return those that may be called, as the caller calls them.
@@ -92,11 +92,9 @@ class TrustedAddresses:
         """
         chosen = []
         for address in addresses:
-            own = self._brokers.own(address.uri)
-            if own is not None:
-                chosen.append(ChannelAddress(address.channel, own))
-            elif self._allow.refusal(address.uri) or (not is_local and is_on_this_machine(address.uri)):
-                _logger.debug("the address %s may not be called", mask(address.uri))
+            url, refusal = self._urls.judge(address.uri, is_local=is_local)
+            if refusal:
+                _logger.debug("the address %s may not be called: %s", mask(address.uri), refusal)
             else:
-                chosen.append(address)
+                chosen.append(ChannelAddress(address.channel, url))
         return chosen

@@ -1,17 +1,16 @@
 """Health checks: run at the same time, remembered for a while, and given up when they take too long."""
 
 import asyncio
-import contextlib
 import enum
 import functools
 import inspect
 import logging
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+from gemstone_events.daemon_thread import begin_in_thread
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.strict_json import JsonValue
 
@@ -191,6 +190,8 @@ class _Check:
         seconds = time.monotonic() - begun
         if not done:
             return self._failed(f"it takes longer than {self._options.limit:g} s", seconds)
+        if self._running.cancelled():
+            return self._failed("it was cancelled", seconds)
         return self._running.result()
 
     async def _run(self) -> CheckResult:
@@ -201,7 +202,9 @@ class _Check:
                 report.status = status
             elif status is not None:
                 raise TypeError(f"a health check returns a HealthStatus or None, not {status!r}")
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_cancelled():
+                raise
             _logger.exception("the health check %r failed", self._options.name)
             report.set_status(HealthStatus.ERROR, f"it raised {type(error).__name__}")
         seconds = time.monotonic() - begun
@@ -216,34 +219,11 @@ class _Check:
         call = functools.partial(self._function, **({"result": report} if self._takes_report else {}))
         if inspect.iscoroutinefunction(self._function):
             return await cast(Awaitable[object], call())
-        result = await _in_thread(call)
+        result = await begin_in_thread(call, "health check")
         return await result if isinstance(result, Awaitable) else result
 
     def _failed(self, why: str, seconds: float) -> CheckResult:
         return CheckResult(self._options.name, HealthStatus.ERROR, why, seconds)
-
-
-async def _in_thread(call: Callable[[], object]) -> object:
-    """Run a blocking function in a thread of its own, which holds up neither the loop nor the end of the process."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[object] = loop.create_future()
-
-    def settle(set_outcome: Callable[[], None]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(lambda: None if done.done() else set_outcome())
-
-    def run() -> None:
-        try:
-            result = call()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is raised again where it is waited for
-            if isinstance(error, StopIteration | SystemExit):  # no future carries the one, and the other ends the loop
-                error = RuntimeError(f"it raised {type(error).__name__}")
-            settle(functools.partial(done.set_exception, error))
-        else:
-            settle(functools.partial(done.set_result, result))
-
-    threading.Thread(target=run, name="health check", daemon=True).start()
-    return await done
 
 
 def _declared(owner: object) -> Iterator[tuple[Callable[..., object], _CheckOptions]]:
@@ -252,3 +232,9 @@ def _declared(owner: object) -> Iterator[tuple[Callable[..., object], _CheckOpti
         options = getattr(inspect.getattr_static(type(owner), name), _CHECK, None)
         if isinstance(options, _CheckOptions):
             yield getattr(owner, name), options
+
+
+def _is_cancelled() -> bool:
+    """Tell whether somebody cancelled the running task; what it awaited may have been cancelled without that."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -121,8 +121,10 @@ class ServiceManager:
 
     async def aclose(self) -> None:
         """Close registry and connections; calls under way fail. Twice is harmless."""
-        await self._ask_registry(self.registry.close)
-        await self.channels.home.aclose()
+        try:
+            await self._ask_registry(self._let_go)
+        finally:
+            await self.channels.home.aclose()
 
     async def startup(self, urls: Sequence[str] = (), port: int | None = None) -> None:
         """Start the components here and register where they are called, for a program that is their host.
@@ -184,6 +186,12 @@ class ServiceManager:
             "channels": list(self.channels.names),
             "remote": self._remote.report(),
         }
+
+    async def _let_go(self) -> None:
+        try:
+            await self._remote.close()
+        finally:
+            await self.registry.close()
 
     async def _ask_registry(self, question: Callable[[], Coroutine[object, object, None]]) -> None:
         """Ask the registry something; that it is away is no error."""

@@ -12,8 +12,11 @@ from gemstone_events.management.addresses import (
 from gemstone_events.management.descriptors import ComponentDescriptor
 from gemstone_events.management.registry import PollingRegistry
 from gemstone_events.names import check_name
-from gemstone_events.rpc.allow_list import AllowList
+from gemstone_events.rpc.allow_list import AllowList, is_on_this_machine
 from gemstone_events.rpc.discovery.broker_strategy import BrokerDiscoveryStrategy
+from gemstone_events.rpc.discovery.own_brokers import absolute
+from gemstone_events.rpc.presence import Presence
+from gemstone_events.rpc.wire import service_url
 
 
 class PresenceComponentRegistry(PollingRegistry):
@@ -46,6 +49,7 @@ class PresenceComponentRegistry(PollingRegistry):
     ) -> None:
         super().__init__(interval)
         self._namespace = check_name("namespace", namespace)
+        self._is_local = is_on_this_machine(broker_url)
         self._services = BrokerDiscoveryStrategy(broker_url, namespace, patience=patience)
         self._trusted = TrustedAddresses([broker_url, *brokers], allow)
 
@@ -63,7 +67,15 @@ class PresenceComponentRegistry(PollingRegistry):
         await super().close()
         await self._services.close()
 
-    async def _find(self, component: str) -> list[ChannelInstances]:
+    async def _find(self, components: Sequence[str]) -> list[ChannelInstances]:
         presences = await self._services.instances("*")
-        urls = [url for presence in presences if component in presence.components for url in presence.urls]
-        return by_channel(component, self._trusted.choose(addresses_of(urls)))
+        return [instances for each in components for instances in self._instances_of(each, presences)]
+
+    def _instances_of(self, component: str, presences: Sequence[Presence]) -> list[ChannelInstances]:
+        urls: list[str] = []
+        for presence in presences:
+            if component in presence.components:
+                # Who answers on a broker is called there, whatever the broker's address is where he runs.
+                urls.append(service_url(self._services.url, presence.service))
+                urls.extend(url for url in presence.urls if absolute(url) == url)
+        return by_channel(component, self._trusted.choose(addresses_of(urls), is_local=self._is_local))

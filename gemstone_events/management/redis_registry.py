@@ -1,17 +1,16 @@
 """A registry in Redis: one sorted set for each component, whose entries run out unless they are written again."""
 
 import asyncio
-import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+from gemstone_events import strict_json
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.management.addresses import ChannelAddress, ChannelInstances, TrustedAddresses, by_channel
 from gemstone_events.management.descriptors import ComponentDescriptor
@@ -19,11 +18,10 @@ from gemstone_events.management.registry import PollingRegistry, cancel, check_a
 from gemstone_events.names import check_name
 from gemstone_events.rpc.allow_list import AllowList
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
-from gemstone_events.rpc.discovery.redis_url import parse_redis_url
+from gemstone_events.rpc.discovery.outage import Outage
+from gemstone_events.rpc.discovery.own_brokers import announceable
+from gemstone_events.rpc.discovery.redis_entries import RedisEntries, read, server_time, write
 
-MAX_INSTANCES = 1000
-
-_ANSWER_SECONDS = 5.0
 _logger = logging.getLogger("gemstone_events.management")
 
 
@@ -60,36 +58,40 @@ class RedisComponentRegistry(PollingRegistry):
         super().__init__(interval)
         if not 0.1 <= ttl <= 24 * 3600:
             raise ServiceConfigurationError(f"the ttl of a registry is 0.1 seconds to one day, and not {ttl!r}")
-        self._server = parse_redis_url(redis_url)
+        self._entries = RedisEntries(redis_url)
         self._ttl = ttl
         self._prefix = f"{check_name('namespace', namespace)}.components"
         self._trusted = TrustedAddresses(brokers, allow)
         self._instance = secrets.token_hex(8)
-        self._registered: dict[str, list[str]] = {}
+        self._registered: dict[str, Sequence[str]] = {}
+        self._writing = asyncio.Lock()
         self._renewal: asyncio.Task[None] | None = None
         self._news: tuple[Redis, PubSub] | None = None
 
     def __str__(self) -> str:
-        return self._server.address
+        return str(self._entries)
 
     async def register(self, descriptor: ComponentDescriptor[object], addresses: Sequence[ChannelAddress]) -> None:
         """Write down where this process serves a component, and renew it until it is taken back."""
         check_addresses(addresses)
-        members = [json.dumps([each.channel, each.uri, self._instance]) for each in addresses]
-        old = set(self._registered.get(descriptor.name, ())) - set(members)
-        self._registered[descriptor.name] = members
+        members = [
+            strict_json.dumps([each.channel, url, self._instance]).decode()
+            for each in addresses
+            for url in announceable([each.uri], is_local=self._entries.is_local)
+        ]
+        if addresses and not members:
+            _logger.warning(
+                "the component %r is not registered: none of its addresses can be called from elsewhere: "
+                "set accessible_at",
+                descriptor.name,
+            )
         if self._renewal is None or self._renewal.done():
             self._renewal = asyncio.create_task(self._renew())
-        async with self._connected() as redis:
-            await self._write(redis, descriptor.name, old)
-            await redis.publish(self._prefix, descriptor.name)
+        await self._replace(descriptor.name, members)
 
     async def deregister(self, descriptor: ComponentDescriptor[object]) -> None:
         """Take back what this process wrote down."""
-        old = self._registered.pop(descriptor.name, [])
-        async with self._connected() as redis:
-            await self._write(redis, descriptor.name, old)
-            await redis.publish(self._prefix, descriptor.name)
+        await self._replace(descriptor.name, ())
 
     async def close(self) -> None:
         """Renew and look no more; what is still registered runs out by itself. Twice is harmless."""
@@ -98,41 +100,57 @@ class RedisComponentRegistry(PollingRegistry):
         self._renewal = None
         await self._forget_news()
 
-    async def _find(self, component: str) -> list[ChannelInstances]:
-        async with self._connected() as redis:
-            members = await redis.zrange(
-                self._key(component), await _now(redis), "+inf", byscore=True, offset=0, num=MAX_INSTANCES
-            )
-        addresses = [address for member in members if (address := _read(member)) is not None]
-        return by_channel(component, self._trusted.choose(addresses, is_local=self._server.is_local))
+    async def _find(self, components: Sequence[str]) -> list[ChannelInstances]:
+        async with self._entries.connected() as redis:
+            found = await read(redis, [self._key(component) for component in components])
+        return [
+            instances
+            for component, members in zip(components, found, strict=True)
+            for instances in by_channel(component, self._choose(members))
+        ]
 
-    async def _write(self, redis: Redis, component: str, old: Iterable[str]) -> None:
-        now = await _now(redis)
-        key, members = self._key(component), self._registered.get(component, [])
+    def _choose(self, members: Iterable[str]) -> list[ChannelAddress]:
+        addresses = [address for member in members if (address := _address(member)) is not None]
+        return self._trusted.choose(addresses, is_local=self._entries.is_local)
+
+    async def _replace(self, component: str, members: Sequence[str]) -> None:
+        """Write down other members than before, and tell everybody."""
+        async with self._writing:  # a renewal under way must not bring back what is removed now
+            old = set(self._registered.pop(component, ())) - set(members)
+            if members:
+                self._registered[component] = members
+            async with self._entries.connected() as redis:
+                await self._write(redis, component, old)
+                await redis.publish(self._prefix, component)
+
+    async def _write(self, redis: Redis, component: str, old: Iterable[str] = ()) -> None:
+        now = await server_time(redis)
+        key = self._key(component)
         async with redis.pipeline(transaction=True) as pipeline:
             if removed := list(old):
                 pipeline.zrem(key, *removed)
-            if members:
-                pipeline.zadd(key, dict.fromkeys(members, now + self._ttl))
-                pipeline.pexpire(key, int(self._ttl * 2000))
-            pipeline.zremrangebyscore(key, "-inf", now)
+            write(pipeline, key, self._registered.get(component, ()), now=now, seconds=self._ttl)
             await pipeline.execute()
 
     async def _renew(self) -> None:
+        outage = Outage(
+            _logger, "the addresses of components cannot be renewed", "the addresses of components are renewed again"
+        )
         while True:
             await asyncio.sleep(self._ttl / 3)
             try:
-                async with self._connected() as redis:
-                    for component in list(self._registered):
-                        await self._write(redis, component, ())
+                async with self._writing, self._entries.connected() as redis:
+                    for component in self._registered:
+                        await self._write(redis, component)
+                outage.report("")
             except ServiceUnreachableError as error:
-                _logger.warning("the addresses of components cannot be renewed: %s", error)
+                outage.report(str(error))
 
     async def _wait(self) -> None:
         """Wait for an interval, or until somebody publishes a change."""
         try:
             if self._news is None:
-                redis = self._server.client(_ANSWER_SECONDS)
+                redis = self._entries.client()
                 self._news = redis, redis.pubsub(ignore_subscribe_messages=True)
                 await self._news[1].subscribe(self._prefix)
                 return  # what changed until now was told to nobody
@@ -155,25 +173,10 @@ class RedisComponentRegistry(PollingRegistry):
     def _key(self, component: str) -> str:
         return f"{self._prefix}:{component}"
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Redis]:
-        # A connection for each use: it is seldom, and so it belongs to no event loop.
-        try:
-            async with self._server.client(_ANSWER_SECONDS) as redis:
-                yield redis
-        except (RedisError, OSError) as error:
-            raise ServiceUnreachableError(f"{self} cannot be used: {error}") from error
 
-
-async def _now(redis: Redis) -> float:
-    """Return the time by the server's clock, the only one that all agree on."""
-    seconds, microseconds = await redis.time()
-    return float(seconds) + float(microseconds) / 1e6
-
-
-def _read(member: object) -> ChannelAddress | None:
+def _address(member: str) -> ChannelAddress | None:
     try:
-        found = json.loads(member) if isinstance(member, str | bytes) else None
+        found = strict_json.loads(member.encode())
     except ValueError:
         return None
     match found:

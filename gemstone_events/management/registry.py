@@ -3,15 +3,16 @@
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
-from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.errors import GemstoneError, ServiceConfigurationError
 from gemstone_events.management.addresses import ChannelAddress, ChannelInstances, by_channel
 from gemstone_events.management.channel import Channel
 from gemstone_events.management.descriptors import ComponentDescriptor
 from gemstone_events.management.health import HealthStatus
-from gemstone_events.rpc.call_errors import ServiceUnreachableError
+from gemstone_events.rpc.discovery.outage import Outage
 from gemstone_events.schemes import mask
 
 _HTTP_STATUS = {HealthStatus.OK: 200, HealthStatus.WARNING: 429, HealthStatus.ERROR: 500}
@@ -118,11 +119,13 @@ class PollingRegistry(ComponentRegistry):
             raise ServiceConfigurationError(f"the interval of a registry is 3600 seconds at most, and not {interval!r}")
         self._interval = interval
         self._poller: asyncio.Task[None] | None = None
-        self._failure = ""
+        self._outage = Outage(
+            _logger, "the registry of components cannot be used", "the registry of components can be used again"
+        )
 
     async def get_addresses(self, descriptor: ComponentDescriptor[object]) -> list[ChannelInstances]:
         """Return where a component is called now, as far as that may be called."""
-        return await self._find(descriptor.name)
+        return await self._find([descriptor.name])
 
     def watch(self, channel: Channel) -> None:
         """Keep a channel informed, at the latest an interval after a change."""
@@ -136,8 +139,8 @@ class PollingRegistry(ComponentRegistry):
         self._poller = None
 
     @abstractmethod
-    async def _find(self, component: str) -> list[ChannelInstances]:
-        """Look where a component is; raises ``ServiceUnreachableError``."""
+    async def _find(self, components: Sequence[str]) -> list[ChannelInstances]:
+        """Look where components are; raises ``ServiceUnreachableError``."""
 
     async def _wait(self) -> None:
         """Wait for the next look: an interval, or until a change is told of."""
@@ -148,43 +151,31 @@ class PollingRegistry(ComponentRegistry):
             try:
                 await self._wait()
                 watched = list(self._watched())
-                for component, found in zip(watched, await _all(map(self._find, watched)), strict=True):
-                    self._push(component, found)
-                self._report("")
-            except ServiceUnreachableError as error:  # what was known stays true until something better is known
-                self._report(str(error))
+                found = await self._find(watched) if watched else []
+                for component in watched:
+                    self._push(component, [each for each in found if each.component == component])
+                self._outage.report("")
+            except Exception as error:  # noqa: BLE001 - what was known stays true until something better is known
+                told = str(error) if isinstance(error, GemstoneError) else f"{type(error).__name__}: {error}"
+                self._outage.report(mask(told))
                 await asyncio.sleep(self._interval)
-
-    def _report(self, failure: str) -> None:
-        if failure and not self._failure:
-            _logger.warning("the registry of components cannot be used: %s", failure)
-        elif self._failure and not failure:
-            _logger.info("the registry of components can be used again")
-        self._failure = failure
 
 
 def check_addresses(addresses: Iterable[ChannelAddress]) -> None:
     """Refuse addresses that nobody else may see.
 
     Raises:
-        ServiceConfigurationError: one holds a password.
+        ServiceConfigurationError: one is no URL, or holds a password.
     """
     for address in addresses:
+        try:
+            urlsplit(address.uri)
+        except ValueError as error:
+            raise ServiceConfigurationError(f"the address {mask(address.uri)!r} is no URL: {error}") from None
         if mask(address.uri) != address.uri:
             raise ServiceConfigurationError(
                 f"the address {mask(address.uri)} holds a password: register it without, whoever calls has his own"
             )
-
-
-async def _all(searches: Iterable[Awaitable[list[ChannelInstances]]]) -> list[list[ChannelInstances]]:
-    """Wait for all at the same time; raise the first failure when all are done."""
-    outcomes = await asyncio.gather(*searches, return_exceptions=True)
-    found: list[list[ChannelInstances]] = []
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
-        found.append(outcome)
-    return found
 
 
 async def cancel(task: asyncio.Task[None] | None) -> None:

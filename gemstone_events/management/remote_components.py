@@ -1,11 +1,11 @@
 """Components elsewhere: which channels lead to them, and calls that go by one after the other until one arrives."""
 
-import asyncio
 import time
 from collections.abc import Sequence
-from contextvars import Context
 from dataclasses import replace
+from functools import partial
 
+from gemstone_events.call_scope import current_call_scope
 from gemstone_events.management.addresses import ChannelInstances
 from gemstone_events.management.channel import Channel
 from gemstone_events.management.channels import ChannelManager
@@ -15,6 +15,7 @@ from gemstone_events.rpc.call_errors import ServiceNotFoundError, ServiceUnreach
 from gemstone_events.rpc.client.async_call import AsyncMethodCall
 from gemstone_events.rpc.client.caller import Wires
 from gemstone_events.rpc.client.requests import MethodCall
+from gemstone_events.rpc.discovery.shared_searches import SharedSearches
 from gemstone_events.schemes import mask
 from gemstone_events.strict_json import JsonValue
 
@@ -33,7 +34,8 @@ class RemoteComponents:
         self._registry = registry
         self._manager = channels
         self._channels: dict[str, list[Channel]] = {}
-        self._lookups: dict[str, asyncio.Task[None]] = {}
+        self._searches = SharedSearches[None]()
+        self._is_closed = False
 
     def begin(self, component: Component, preferred: str, call: MethodCall) -> AsyncMethodCall[JsonValue]:
         """Begin a call of a component's service, and return at once; in threads and on event loops.
@@ -45,14 +47,23 @@ class RemoteComponents:
         """
         seconds = self._manager.settings.timeout if call.timeout is None else call.timeout
         deadline = time.monotonic() + seconds
+        scope = current_call_scope()
+        if scope is not None:
+            deadline = min(deadline, scope.deadline)
+        self._is_closed = False
         return self._manager.home.run(lambda wires: self._call(component, preferred, call, deadline, wires), deadline)
 
     def report(self) -> dict[str, JsonValue]:
         """Return the known addresses by component and channel, without credentials."""
         return {
             component: {channel.name: [mask(url) for url in channel.urls] for channel in channels if channel.urls}
-            for component, channels in self._channels.items()
+            for component, channels in list(self._channels.items())
         }
+
+    async def close(self) -> None:
+        """End what is being looked up: calls under way ask the registry no more. Twice is harmless."""
+        self._is_closed = True
+        await self._searches.close()
 
     async def _call(
         self, component: Component, preferred: str, call: MethodCall, deadline: float, wires: Wires
@@ -87,19 +98,14 @@ class RemoteComponents:
         return any(url not in before for channel in self._channels[component.name] for url in channel.urls)
 
     async def _look(self, component: Component, deadline: float) -> None:
-        # Whoever looks for the same at the same time waits for the same answer.
-        lookup = self._lookups.get(component.name)
-        if lookup is None or lookup.done() or lookup.get_loop() is not asyncio.get_running_loop():
-            # In a context of its own: it serves others, too, whose calls have other deadlines.
-            lookup = asyncio.create_task(self._ask(component), context=Context())
-            lookup.add_done_callback(_look_at)
-            self._lookups[component.name] = lookup
-        _, unfinished = await asyncio.wait([lookup], timeout=deadline - time.monotonic())
-        if unfinished:
+        if self._is_closed:
+            raise ServiceUnreachableError(f"the manager was closed before {component.name!r} was found: not called")
+        try:
+            await self._searches.find(component.name, partial(self._ask, component), deadline - time.monotonic())
+        except TimeoutError:
             raise ServiceUnreachableError(
                 f"{self._registry} did not say in time where the component {component.name!r} is: not called"
-            )
-        lookup.result()
+            ) from None
 
     async def _ask(self, component: Component) -> None:
         found = {each.channel: each for each in await self._registry.get_addresses(component)}
@@ -110,9 +116,3 @@ class RemoteComponents:
         for channel in channels:
             channel.set_address(found.get(channel.name, ChannelInstances(component.name, channel.name)))
             self._registry.watch(channel)
-
-
-def _look_at(lookup: asyncio.Task[None]) -> None:
-    """See a failure, for whoever asked may be gone."""
-    if not lookup.cancelled():
-        lookup.exception()

@@ -5,11 +5,11 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 
-from gemstone_events.rpc.allow_list import is_on_this_machine
-from gemstone_events.rpc.discovery.own_brokers import absolute
+from gemstone_events.rpc.discovery.outage import Outage
+from gemstone_events.rpc.discovery.own_brokers import announceable
 from gemstone_events.rpc.discovery.strategy_runner import StrategyFailedError, StrategyRunner
 from gemstone_events.rpc.presence import Presence
-from gemstone_events.schemes import scheme_of
+from gemstone_events.schemes import mask
 
 _JITTER = 0.1
 _LOOK_SECONDS = 1.0
@@ -40,7 +40,6 @@ class Announcer:
         self._presence = presence
         self._interval = interval
         self._logger = logger
-        self._said: dict[StrategyRunner, str] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -57,19 +56,19 @@ class Announcer:
             await asyncio.gather(*(self._withdraw(strategy) for strategy in self._strategies))
 
     async def _announce(self, strategy: StrategyRunner) -> None:
+        outage = Outage(
+            self._logger,
+            f"the service cannot be announced to {strategy}",
+            f"the service is announced to {strategy} again",
+        )
         while True:
-            presence = self._presence()
-            urls = reachable_urls(presence, strategy)
-            failure = ""
-            if presence.urls and not urls:
-                failure = "all addresses are of this machine only: set accessible_at"
-            for url in urls:
-                try:
-                    await strategy.ping(presence.service, url, presence)
-                except StrategyFailedError as error:
-                    failure = str(error)
-            self._report(strategy, failure)
-            await self._until_due(presence)
+            try:
+                presence = self._presence()
+                outage.report(await _tell(strategy, presence))
+                await self._until_due(presence)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it will be tried again
+                outage.report(mask(f"{type(error).__name__}: {error}"))
+                await asyncio.sleep(self._interval)
 
     async def _until_due(self, announced: Presence) -> None:
         """Return after an interval, or earlier where the service has something new to say of itself."""
@@ -81,27 +80,23 @@ class Announcer:
                 return
 
     async def _withdraw(self, strategy: StrategyRunner) -> None:
-        presence = self._presence()
-        for url in reachable_urls(presence, strategy):
-            try:
+        try:
+            presence = self._presence()
+            for url in announceable(presence.urls, is_local=strategy.is_local):
                 await strategy.withdraw(presence.service, url)
-            except StrategyFailedError as error:
-                self._logger.info("the service could not be signed off: %s", error)
-                return  # it expires by itself
-
-    def _report(self, strategy: StrategyRunner, failure: str) -> None:
-        before = self._said.get(strategy, "")
-        if failure and not before:
-            self._logger.warning("the service cannot be announced to %s: %s", strategy, failure)
-        elif before and not failure:
-            self._logger.info("the service is announced to %s again", strategy)
-        self._said[strategy] = failure
+        except Exception as error:  # noqa: BLE001 - what was announced expires by itself
+            self._logger.info("the service could not be signed off: %s", mask(str(error)))
 
 
-def reachable_urls(presence: Presence, strategy: StrategyRunner) -> list[str]:
-    """Return those URLs of a service that mean something to whoever looks at a strategy."""
-    return [
-        absolute(url)
-        for url in presence.urls
-        if scheme_of(url) != "memory" and (strategy.is_local or not is_on_this_machine(url))
-    ]
+async def _tell(strategy: StrategyRunner, presence: Presence) -> str:
+    """Announce all addresses that mean something to whoever looks there; return what failed."""
+    urls = announceable(presence.urls, is_local=strategy.is_local)
+    failure = ""
+    if presence.urls and not urls:
+        failure = "none of its addresses can be called from elsewhere: set accessible_at"
+    for url in urls:
+        try:
+            await strategy.ping(presence.service, url, presence)
+        except StrategyFailedError as error:
+            failure = str(error)
+    return failure

@@ -7,9 +7,9 @@ from gemstone_events.names import check_name
 from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy
 from gemstone_events.rpc.discovery.wires_here import WiresHere
 from gemstone_events.rpc.presence import Presence, is_pattern
-from gemstone_events.rpc.wire import ClientSettings, service_url
+from gemstone_events.rpc.wire import CLIENTS, ClientSettings, service_url
 from gemstone_events.rpc.wire_pool import WirePool
-from gemstone_events.schemes import mask, scheme_of
+from gemstone_events.schemes import mask, scheme_of, schemes
 
 _HTTP = ("http", "https")
 
@@ -33,9 +33,9 @@ class BrokerDiscoveryStrategy(BaseDiscoveryStrategy):
     def __init__(
         self, url: str, namespace: str = "gemstone", *, patience: float = 0.5, wires: WirePool | None = None
     ) -> None:
-        if scheme_of(url) in _HTTP or "#" in url:
+        if not isinstance(url, str) or scheme_of(url) in _HTTP or scheme_of(url) not in schemes(CLIENTS) or "#" in url:
             raise ServiceConfigurationError(
-                f"services cannot be found on {mask(url)!r}: give the URL of a broker or bus, without a service's name; "
+                f"services cannot be found on {mask(str(url))!r}: give the URL of a broker or bus, without a service's name; "
                 "an HTTP registry is for HttpDiscoveryStrategy"
             )
         self.url = url

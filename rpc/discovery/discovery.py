@@ -29,7 +29,8 @@ class Discovery:
         registry_token: what all of them demand of their callers.
         brokers: the service's own brokers and buses; they are asked without being configured as a strategy.
         wires: the service's connections to others.
-        allow: patterns of addresses that may be called, besides loopback over HTTP and services on ``brokers``.
+        allow: patterns of addresses that may be called, besides loopback over HTTP and services on ``brokers`` and on
+            those of a ``BrokerDiscoveryStrategy``.
         cache: remembers what was found.
         timeout: seconds that one strategy may take to answer.
 
@@ -59,10 +60,11 @@ class Discovery:
         key = registry_key(registry_token) if registry_token else None
         told = [*strategies, *(HttpDiscoveryStrategy(url, credentials=key, wires=wires) for url in registries)]
         asked = [BrokerDiscoveryStrategy(url, namespace, wires=wires) for url in dict.fromkeys(brokers)]
+        known = [*brokers, *(strategy.url for strategy in strategies if isinstance(strategy, BrokerDiscoveryStrategy))]
         self._told = [StrategyRunner(strategy, timeout) for strategy in told]
         runners = [*self._told, *(StrategyRunner(strategy, timeout) for strategy in asked)]
         self._locator = Locator(
-            runners, OwnBrokers(brokers, wires), allow=AllowList([*LOOPBACK_HTTP, *allow]), cache=cache
+            runners, OwnBrokers(known, wires), allow=AllowList([*LOOPBACK_HTTP, *allow]), cache=cache
         )
         self._announcer: Announcer | None = None
 

@@ -4,17 +4,18 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import Context
 from dataclasses import replace
 from typing import TypeVar
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.logs import printable
-from gemstone_events.rpc.allow_list import AllowList, is_on_this_machine
+from gemstone_events.rpc.allow_list import AllowList
 from gemstone_events.rpc.call_errors import ServiceNotLocatedError
 from gemstone_events.rpc.discovery.cache import ServiceDiscoveryCache
 from gemstone_events.rpc.discovery.own_brokers import OwnBrokers
+from gemstone_events.rpc.discovery.shared_searches import SharedSearches
 from gemstone_events.rpc.discovery.strategy_runner import StrategyFailedError, StrategyRunner
+from gemstone_events.rpc.discovery.trusted_urls import TrustedUrls
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.schemes import mask
 
@@ -56,15 +57,14 @@ class Locator:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._strategies = strategies
-        self._brokers = brokers
-        self._allow = allow or AllowList()
+        self._trusted = TrustedUrls(brokers, allow)
         self._cache = cache if cache is not None else ServiceDiscoveryCache(60.0)
         self._dead_for = dead_for
         self._refresh_after = refresh_after
         self._asked: dict[str, float] = {}
         self._clock = clock
         self._dead: dict[str, float] = {}
-        self._searches: dict[str, asyncio.Task[Sequence[str]]] = {}
+        self._searches = SharedSearches[Sequence[str]]()
 
     async def locate(self, pattern: str) -> Sequence[str]:
         """Return the URLs under which a service can be called now, in random order, at least one.
@@ -85,9 +85,10 @@ class Locator:
         urls = self._alive(self._cache.get_entry(pattern) or ())
         if urls:
             if self._clock() - self._asked.get(pattern, 0.0) > self._refresh_after:
-                self._begin_search(pattern)  # for those who ask later: nobody waits for what is known
+                # For those who ask later: nobody waits for what is known.
+                self._searches.begin(pattern, lambda: self._look_up(pattern))
         else:
-            found = await self._search(pattern)
+            found = await self._searches.find(pattern, lambda: self._look_up(pattern))
             urls = self._alive(found)
             if not urls:
                 raise ServiceNotLocatedError(
@@ -116,39 +117,20 @@ class Locator:
 
     async def close(self) -> None:
         """End what is being looked up. Twice is harmless."""
-        searches = list(self._searches.values())
-        for search in searches:
-            search.cancel()
-        await asyncio.gather(*searches, return_exceptions=True)
-
-    async def _search(self, pattern: str) -> Sequence[str]:
-        return await asyncio.shield(self._begin_search(pattern))
-
-    def _begin_search(self, pattern: str) -> asyncio.Task[Sequence[str]]:
-        """Return the search for a pattern: whoever looks for the same at the same time waits for the same answer."""
-        search = self._searches.get(pattern)
-        if search is None:
-            # In a context of its own: it serves others, too, whose calls have other deadlines.
-            search = asyncio.create_task(self._look_up(pattern), context=Context())
-            self._searches[pattern] = search
-            search.add_done_callback(lambda done: self._end_search(pattern, done))
-        return search
-
-    def _end_search(self, pattern: str, search: asyncio.Task[Sequence[str]]) -> None:
-        del self._searches[pattern]
-        if len(self._asked) >= _MAX_REMEMBERED:
-            self._asked.clear()
-        self._asked[pattern] = self._clock()
-        if not search.cancelled():
-            search.exception()  # whoever asked may be gone
+        await self._searches.close()
 
     async def _look_up(self, pattern: str) -> Sequence[str]:
-        answers, failures = await self._ask(lambda strategy: strategy.locate(pattern))
+        try:
+            answers, failures = await self._ask(lambda strategy: strategy.locate(pattern))
+        finally:
+            if len(self._asked) >= _MAX_REMEMBERED:
+                self._asked.clear()
+            self._asked[pattern] = self._clock()
         urls: dict[str, None] = {}
         refusals: list[str] = []
         for strategy, found in answers:
             for url in found:
-                callable_url, refusal = self._judge(url, strategy)
+                callable_url, refusal = self._trusted.judge(url, is_local=strategy.is_local)
                 if refusal:
                     refusals.append(f"{_shown(url)} may not be called: {refusal}")
                 else:
@@ -164,16 +146,6 @@ class Locator:
             )
         self._cache.add_entry(pattern, tuple(urls))
         return tuple(urls)
-
-    def _judge(self, url: str, strategy: StrategyRunner) -> tuple[str, str]:
-        """Return the URL to call, and why it may not be called; one of the two is empty."""
-        own = self._brokers.own(url)
-        if own is not None:
-            return own, ""
-        refusal = self._allow.refusal(url)
-        if not refusal and not strategy.is_local and is_on_this_machine(url):
-            refusal = f"{strategy} is on another machine, and so is what it calls by this address"
-        return ("", refusal) if refusal else (url, "")
 
     def _alive(self, urls: Sequence[str]) -> Sequence[str]:
         now = self._clock()

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from gemstone_events.errors import GemstoneError
 from gemstone_events.names import check_name
+from gemstone_events.rpc.allow_list import is_on_this_machine
 from gemstone_events.rpc.wire import service_url
 from gemstone_events.rpc.wire_pool import WirePool
 from gemstone_events.schemes import scheme_of
 
 _RELATIVE = "sqlite:///"
+_ANY_ADDRESS = ("0.0.0.0", "::")
 
 
 class OwnBrokers:
@@ -43,6 +45,22 @@ class OwnBrokers:
 
     def _address(self, url: str) -> str:
         return absolute(self._wires.wire_for(url).address(url))
+
+
+def announceable(urls: Iterable[str], *, is_local: bool) -> list[str]:
+    """Return those of a service's URLs by which others can call it, such that they mean the same to all.
+
+    Args:
+        urls: under which the service is called, without credentials.
+        is_local: everybody who reads them is on this machine.
+    """
+    return [
+        absolute(url)
+        for url in urls
+        if scheme_of(url) != "memory"
+        and urlsplit(url).hostname not in _ANY_ADDRESS  # where one listens, and nobody calls
+        and (is_local or not is_on_this_machine(url))
+    ]
 
 
 def absolute(url: str) -> str:

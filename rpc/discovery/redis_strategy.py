@@ -1,30 +1,25 @@
-"""Discovery in Redis: one key for each address of each service, which vanishes unless it is written again."""
+"""Discovery in Redis: a sorted set of addresses for each service, which vanish unless they are written again."""
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.names import check_name
-from gemstone_events.rpc.call_errors import ServiceUnreachableError
-from gemstone_events.rpc.discovery.redis_url import parse_redis_url
+from gemstone_events.rpc.discovery.redis_entries import MAX_MEMBERS, MAX_SECONDS, RedisEntries, read, server_time, write
 from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy
-from gemstone_events.rpc.presence import Presence
-
-MAX_FOUND = 1000
-_SCAN = 1000
-_TIMEOUT = 5.0
+from gemstone_events.rpc.presence import MAX_PRESENCE_BYTES, Presence, is_pattern
 
 
 class RedisDiscoveryStrategy(BaseDiscoveryStrategy):
-    """Announces services in Redis, and finds them there.
+    """Announces services in Redis, and finds them there. Looking up touches no keys but those of the namespace.
 
-    Keys are ``<namespace>.services:<service>#<hash of the URL>``. Looking up walks through all keys of the database
-    (``SCAN``, which holds up nobody else): give it a database of its own where the server holds millions of keys.
+    ``<namespace>.services`` holds the names of services, ``<namespace>.services:<service>`` the URLs of each, both as
+    sorted sets whose scores say until when (by the server's clock) what is announced is good, and
+    ``<namespace>.services:<service>#<hash of the URL>`` what the instance there says of itself.
 
     Args:
         redis_url: ``redis://host:port/database``, ``rediss://`` (the certificate is always checked) or
@@ -37,15 +32,15 @@ class RedisDiscoveryStrategy(BaseDiscoveryStrategy):
     """
 
     def __init__(self, redis_url: str, time_to_live: float = 180, *, namespace: str = "gemstone") -> None:
-        if not 0 < time_to_live <= 30 * 24 * 3600:
+        if not 0 < time_to_live <= MAX_SECONDS:
             raise ServiceConfigurationError(f"time_to_live is 30 days at most, in seconds, and not {time_to_live!r}")
-        self._server = parse_redis_url(redis_url)
-        self._milliseconds = max(1, int(time_to_live * 1000))
-        self._prefix = f"{check_name('namespace', namespace)}.services:"
-        self.is_local = self._server.is_local
+        self._entries = RedisEntries(redis_url)
+        self._seconds = time_to_live
+        self._names = f"{check_name('namespace', namespace)}.services"
+        self.is_local = self._entries.is_local
 
     def __str__(self) -> str:
-        return self._server.address
+        return str(self._entries)
 
     async def ping(self, name: str, location: str, **kwargs: object) -> None:
         """Announce a URL for ``time_to_live`` seconds.
@@ -54,10 +49,14 @@ class RedisDiscoveryStrategy(BaseDiscoveryStrategy):
             ServiceUnreachableError: Redis cannot be used now.
         """
         told = kwargs.get("presence")
-        known = told if isinstance(told, Presence) else Presence(service=name, instance="")
-        presence = replace(known, service=name, urls=(location,))
-        async with self._connected() as redis:
-            await redis.set(self._key(name, location), presence.encode(), px=self._milliseconds)
+        presence = told if isinstance(told, Presence) else Presence(service=name, instance="")
+        async with self._entries.connected() as redis:
+            now = await server_time(redis)
+            async with redis.pipeline(transaction=False) as pipeline:
+                pipeline.set(self._key(name, location), _encoded(presence), px=max(1, int(self._seconds * 1000)))
+                write(pipeline, f"{self._names}:{name}", [location], now=now, seconds=self._seconds)
+                write(pipeline, self._names, [name], now=now, seconds=self._seconds)
+                await pipeline.execute()
 
     async def withdraw(self, name: str, location: str) -> None:
         """Take an announcement back.
@@ -65,8 +64,10 @@ class RedisDiscoveryStrategy(BaseDiscoveryStrategy):
         Raises:
             ServiceUnreachableError: Redis cannot be used now.
         """
-        async with self._connected() as redis:
-            await redis.delete(self._key(name, location))
+        async with self._entries.connected() as redis, redis.pipeline(transaction=False) as pipeline:
+            pipeline.zrem(f"{self._names}:{name}", location)
+            pipeline.delete(self._key(name, location))
+            await pipeline.execute()
 
     async def locate(self, name: str) -> list[str]:
         """Return the URLs of the services that match.
@@ -74,7 +75,8 @@ class RedisDiscoveryStrategy(BaseDiscoveryStrategy):
         Raises:
             ServiceUnreachableError: Redis cannot be used now.
         """
-        return [url for presence in await self.instances(name) for url in presence.urls]
+        async with self._entries.connected() as redis:
+            return [url for _, url in await self._find(redis, name)]
 
     async def instances(self, pattern: str) -> Sequence[Presence]:
         """Return what was announced of the services that match, one entry for each URL.
@@ -82,44 +84,34 @@ class RedisDiscoveryStrategy(BaseDiscoveryStrategy):
         Raises:
             ServiceUnreachableError: Redis cannot be used now.
         """
-        async with self._connected() as redis:
-            keys = await self._keys(redis, pattern)
-            values = await redis.mget(keys) if keys else []
-        found = [presence for value in values if (presence := _decode(value)) is not None]
-        return [presence for presence in found if presence.matches(pattern)]
+        async with self._entries.connected() as redis:
+            found = await self._find(redis, pattern)
+            told = await redis.mget([self._key(*each) for each in found]) if found else []
+        # Where an instance is called is what was announced, whatever it says of itself.
+        return [
+            replace(_decoded(value), service=name, urls=(url,)) for (name, url), value in zip(found, told, strict=True)
+        ]
 
-    async def _keys(self, redis: Redis, pattern: str) -> list[bytes]:
-        # Redis' own patterns differ from fnmatch in brackets; what comes up to the first special character is enough.
-        start = pattern
-        for special in "*?[":
-            start = start.partition(special)[0]
-        exact = f"{start}#" if start == pattern else start
-        keys: set[bytes] = set()
-        async for key in redis.scan_iter(match=_escaped(f"{self._prefix}{exact}") + "*", count=_SCAN):
-            keys.add(key)
-            if len(keys) >= MAX_FOUND:
-                break
-        return sorted(keys)
+    async def _find(self, redis: Redis, pattern: str) -> list[tuple[str, str]]:
+        """Return names and URLs of the services that match."""
+        names = [pattern]
+        if is_pattern(pattern):
+            (known,) = await read(redis, [self._names], limit=-1)
+            names = [name for name in known if fnmatchcase(name, pattern)][:MAX_MEMBERS]
+        found = await read(redis, [f"{self._names}:{name}" for name in names]) if names else []
+        return [(name, url) for name, urls in zip(names, found, strict=True) for url in urls][:MAX_MEMBERS]
 
     def _key(self, name: str, location: str) -> str:
-        return f"{self._prefix}{name}#{hashlib.sha256(location.encode()).hexdigest()[:32]}"
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Redis]:
-        # A connection for each use: twice a minute is seldom, and so it belongs to no event loop.
-        try:
-            async with self._server.client(_TIMEOUT) as redis:
-                yield redis
-        except (RedisError, OSError) as error:
-            raise ServiceUnreachableError(f"{self} cannot be used: {error}") from error
+        return f"{self._names}:{name}#{hashlib.sha256(location.encode()).hexdigest()[:32]}"
 
 
-def _escaped(text: str) -> str:
-    return "".join(f"\\{character}" if character in r"*?[]^\\" else character for character in text)
+def _encoded(presence: Presence) -> bytes:
+    raw = replace(presence, urls=()).encode()
+    return raw if len(raw) <= MAX_PRESENCE_BYTES else replace(presence, urls=(), trouble=(), components=()).encode()
 
 
-def _decode(value: bytes | str | None) -> Presence | None:
+def _decoded(value: bytes | str | None) -> Presence:
     try:
-        return Presence.decode(value) if isinstance(value, bytes) else None
+        return Presence.decode(value if isinstance(value, bytes) else b"")
     except ValueError:
-        return None  # somebody else's key
+        return Presence(service="", instance="")  # it has run out, or is somebody else's

@@ -1,7 +1,7 @@
 """``redis://``, ``rediss://`` and ``unix://`` URLs, read strictly: no option can switch the checks of TLS off."""
 
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -9,9 +9,10 @@ from redis.backoff import NoBackoff
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.loopback import is_loopback
+from gemstone_events.url_options import TLS_OPTIONS, read_options
 
 _SHAPE = "redis[s]://user:password@host:port/database or unix:///path/redis.sock?db=0"
-_TLS_OPTIONS = {"cafile": "ssl_ca_certs", "certfile": "ssl_certfile", "keyfile": "ssl_keyfile"}
+_OPTIONS = {"redis": (), "rediss": TLS_OPTIONS, "unix": ("db",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,9 @@ class RedisServer:
     Attributes:
         path: of the socket, for ``unix``; then host and port mean nothing.
         tls: encrypted, with chain and host name of the server's certificate checked.
-        tls_files: the arguments of redis-py for ``cafile`` (authorities to trust besides the system's), ``certfile``
-            and ``keyfile``.
+        cafile: PEM file of the authorities to trust; empty for the system's.
+        certfile: PEM file of the client's own certificate; empty for none.
+        keyfile: PEM file of its key; empty where ``certfile`` holds it.
     """
 
     host: str = "localhost"
@@ -32,7 +34,9 @@ class RedisServer:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     tls: bool = False
-    tls_files: tuple[tuple[str, str], ...] = ()
+    cafile: str = ""
+    certfile: str = ""
+    keyfile: str = ""
 
     @property
     def address(self) -> str:
@@ -49,7 +53,6 @@ class RedisServer:
 
     def client(self, timeout: float) -> Redis:
         """Return a client, not connected yet, that waits ``timeout`` seconds at most for each answer."""
-        options: dict[str, str] = dict(self.tls_files)
         return Redis(
             host=self.host,
             port=self.port,
@@ -60,9 +63,9 @@ class RedisServer:
             ssl=self.tls,
             ssl_cert_reqs="required",
             ssl_check_hostname=True,
-            ssl_ca_certs=options.get("ssl_ca_certs"),
-            ssl_certfile=options.get("ssl_certfile"),
-            ssl_keyfile=options.get("ssl_keyfile"),
+            ssl_ca_certs=self.cafile or None,
+            ssl_certfile=self.certfile or None,
+            ssl_keyfile=self.keyfile or None,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),
@@ -83,31 +86,30 @@ def parse_redis_url(url: str) -> RedisServer:
         port = parts.port
     except ValueError:
         raise _unfit("its host or port cannot be read") from None
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if parts.scheme not in _OPTIONS:
+        raise _unfit("its scheme is none of redis, rediss and unix")
+    try:
+        options = read_options(parts.query, _OPTIONS[parts.scheme])
+    except ValueError as error:
+        raise _unfit(str(error)) from None
     user, password = _text(parts.username), _text(parts.password)
     if parts.fragment:
         raise _unfit("it has a fragment ('#')")
     if parts.scheme == "unix":
         if not parts.path or parts.hostname or port:
             raise _unfit("after unix:// comes the absolute path of the socket")
-        database = _database(options.pop("db", ""))
-        _refuse(options)
+        database = _database(options.get("db", ""))
         return RedisServer(path=unquote(parts.path), database=database, user=user, password=password)
-    if parts.scheme not in ("redis", "rediss"):
-        raise _unfit("its scheme is none of redis, rediss and unix")
     if not parts.hostname:
         raise _unfit("it names no host")
-    tls = parts.scheme == "rediss"
-    files = tuple((_TLS_OPTIONS[name], options.pop(name)) for name in _TLS_OPTIONS if tls and name in options)
-    _refuse(options)
     return RedisServer(
         host=parts.hostname,
         port=port or 6379,
         database=_database(parts.path.removeprefix("/")),
         user=user,
         password=password,
-        tls=tls,
-        tls_files=files,
+        tls=parts.scheme == "rediss",
+        **options,
     )
 
 
@@ -123,13 +125,8 @@ def _database(text: str) -> int:
     return int(text)
 
 
-def _refuse(options: dict[str, str]) -> None:
-    if options:
-        raise _unfit(f"the option {next(iter(options))[:40]!r} is unknown")
-
-
 def _unfit(why: str) -> ServiceConfigurationError:
     return ServiceConfigurationError(
         f"a Redis URL cannot be used: {why}. Write {_SHAPE}; rediss takes the options "
-        f"{', '.join(_TLS_OPTIONS)}, and always checks the server's certificate and host name"
+        f"{', '.join(TLS_OPTIONS)}, and always checks the server's certificate and host name"
     )

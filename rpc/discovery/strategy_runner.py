@@ -2,11 +2,11 @@
 
 import asyncio
 import inspect
-import threading
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Protocol, cast
 
+from gemstone_events.daemon_thread import begin_in_thread
 from gemstone_events.errors import GemstoneError
 from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy
 from gemstone_events.rpc.presence import Presence
@@ -54,10 +54,8 @@ class StrategyRunner:
             StrategyFailedError: it failed; the message says how.
         """
         ping = self._strategy.ping
-        if _takes_keywords(ping):
-            await self._run(lambda: ping(name, location, presence=presence), ping)
-        else:
-            await self._run(lambda: ping(name, location), ping)
+        known = {"presence": presence} if _takes_keywords(ping) else {}
+        await self._run(lambda: ping(name, location, **known), ping)
 
     async def locate(self, pattern: str) -> list[str]:
         """Return the URLs that the strategy knows.
@@ -69,9 +67,9 @@ class StrategyRunner:
         found = await self._run(lambda: locate(pattern), locate)
         if found is None:
             return []
-        if isinstance(found, str) or not isinstance(found, Iterable):
+        if not isinstance(found, list):
             raise StrategyFailedError(f"{self}: locate returned {type(found).__name__}, not a list of URLs")
-        return [url for url in list(found)[:MAX_LOCATIONS] if isinstance(url, str)]
+        return [url for url in found if isinstance(url, str)]
 
     async def withdraw(self, name: str, location: str) -> None:
         """Take an announcement back.
@@ -93,7 +91,7 @@ class StrategyRunner:
         if instances is None:
             return []
         found = await self._run(lambda: instances(pattern), instances)
-        return [presence for presence in found if isinstance(presence, Presence)] if isinstance(found, Iterable) else []
+        return [presence for presence in found if isinstance(presence, Presence)] if isinstance(found, list) else []
 
     async def close(self) -> None:
         """Close the strategy.
@@ -106,41 +104,35 @@ class StrategyRunner:
             await self._run(close, close)
 
     async def _run(self, call: Callable[[], object], method: Callable[..., object]) -> object:
+        task = asyncio.current_task()
+        assert task is not None
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout) as deadline:
                 result = call() if inspect.iscoroutinefunction(method) else await self._in_thread(call)
-                return await result if inspect.isawaitable(result) else result
-        except TimeoutError:
-            raise StrategyFailedError(f"{self}: no answer within {self._timeout:g} seconds") from None
+                return _listed(await result if inspect.isawaitable(result) else result)
+        except asyncio.CancelledError:
+            if task.cancelling():
+                raise
+            raise StrategyFailedError(f"{self}: it was cancelled") from None  # from within: nobody cancelled the caller
         except Exception as error:
+            if deadline.expired():
+                raise StrategyFailedError(f"{self}: no answer within {self._timeout:g} seconds") from None
             told = str(error) if isinstance(error, GemstoneError) else f"{type(error).__name__}: {error}"
             told = told if told.startswith(str(self)) else f"{self}: {told}"
             raise StrategyFailedError(mask(told)) from error
 
     async def _in_thread(self, call: Callable[[], object]) -> object:
-        loop = asyncio.get_running_loop()
         await self._turn.acquire()
-        outcome: asyncio.Future[tuple[object, Exception | None]] = loop.create_future()
+        outcome = begin_in_thread(lambda: _listed(call()), f"discovery-{type(self._strategy).__name__}")
         outcome.add_done_callback(lambda _: self._turn.release())
+        return await asyncio.shield(outcome)  # given up, it still has its turn until it ends
 
-        def work() -> None:
-            result: object = None
-            failure: Exception | None = None
-            try:
-                result = call()
-            except Exception as error:  # noqa: BLE001 - whatever it is, whoever called the strategy is told
-                failure = error
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(outcome.set_result, (result, failure))
 
-        try:
-            threading.Thread(target=work, name=f"discovery-{type(self._strategy).__name__}", daemon=True).start()
-        except RuntimeError as error:  # the system has no means for another thread
-            outcome.set_result((None, error))
-        result, failure = await asyncio.shield(outcome)  # given up, it still has its turn until it ends
-        if failure is not None:
-            raise failure
-        return result
+def _listed(found: object) -> object:
+    """Return what a strategy found as a list: a generator does its work, and fails, here and nowhere else."""
+    if isinstance(found, Iterable) and not isinstance(found, str | bytes | Mapping):
+        return list(islice(found, MAX_LOCATIONS))
+    return found
 
 
 def _takes_keywords(method: Callable[..., object]) -> bool:

@@ -18,6 +18,7 @@ from gemstone_events.rpc.call_errors import (
     AccessDeniedError,
     CalledServiceError,
     InvalidAnswerError,
+    InvalidParamsError,
     ServiceNotFoundError,
     ServiceNotLocatedError,
     ServiceUnreachableError,
@@ -40,6 +41,7 @@ from gemstone_events.testing.servers import Redis
 
 A, B, FAR = "http://127.0.0.1:1/api", "http://127.0.0.1:2/api", "http://10.0.0.1:3/api"
 TOKEN = "a token of more than 16 bytes"
+COMMANDS = ("zadd", "zrem", "zremrangebyscore", "zrange", "pexpire", "set", "del", "mget", "time", "select")
 LOGGER = logging.getLogger("test_discovery")
 
 
@@ -111,16 +113,62 @@ async def test_namespaces_do_not_see_each_other_even_where_their_names_look_like
 
 
 async def test_an_announcement_in_redis_vanishes_unless_it_is_made_again(redis_url: str, namespace: str) -> None:
-    strategy = RedisDiscoveryStrategy(redis_url, 0.3, namespace=namespace)
-    await strategy.ping("orders", A)
-    async with RedisClient.from_url(redis_url) as redis:
-        (key,) = [key async for key in redis.scan_iter(f"{namespace}*")]
-        assert 0 < await redis.pttl(key) <= 300
+    brief = RedisDiscoveryStrategy(redis_url, 0.3, namespace=namespace)
+    lasting = RedisDiscoveryStrategy(redis_url, namespace=namespace)
+    await lasting.ping("orders", B)
+    await brief.ping("orders", A)
+    await brief.ping("billing", A)
 
     async def is_gone() -> bool:
-        return not await strategy.locate("orders")
+        return await brief.locate("*") == [B] and await brief.locate("billing") == []
 
     await until(is_gone)
+    assert [presence.urls for presence in await brief.instances("*")] == [(B,)]
+    await lasting.ping("orders", B)  # cleans up
+    async with RedisClient.from_url(redis_url) as redis:
+        assert await redis.zrange(f"{namespace}.services", 0, -1) == [b"orders"]
+        assert await redis.zrange(f"{namespace}.services:orders", 0, -1) == [B.encode()]
+        left = [key async for key in redis.scan_iter(f"{namespace}*")]
+        assert all([await redis.pttl(key) > 0 for key in left]), "a key stays for ever"
+
+
+async def test_what_is_announced_for_long_is_not_cut_short_by_who_announces_it_for_a_moment(
+    redis_url: str, namespace: str
+) -> None:
+    lasting = RedisDiscoveryStrategy(redis_url, namespace=namespace)
+    brief = RedisDiscoveryStrategy(redis_url, 0.05, namespace=namespace)
+    await lasting.ping("orders", A)
+    await brief.ping("orders", A)
+    await brief.ping("orders", B)
+
+    async def is_gone() -> bool:
+        return B not in await lasting.locate("orders")
+
+    await until(is_gone)
+    assert await lasting.locate("orders") == await lasting.locate("order?") == [A]
+
+
+async def test_a_service_is_found_among_thousands_whatever_else_the_database_holds(
+    redis_url: str, namespace: str
+) -> None:
+    strategy = RedisDiscoveryStrategy(redis_url, namespace=namespace)
+    await strategy.ping("one.us", A)
+    async with RedisClient.from_url(redis_url) as redis, redis.pipeline() as pipeline:
+        until_when = (await redis.time())[0] + 100
+        for number in range(5000):
+            pipeline.zadd(f"{namespace}.services", {f"s{number}.eu": until_when + number})
+        await pipeline.execute()
+    assert await strategy.locate("*.us") == [A]
+
+
+async def test_an_instance_that_has_too_much_to_say_is_found_all_the_same(redis_url: str, namespace: str) -> None:
+    strategy = RedisDiscoveryStrategy(redis_url, namespace=namespace)
+    told = Presence(service="orders", instance="1", urls=(B,), health="degraded", trouble=("x" * 70_000,))
+    await strategy.ping("orders", A, presence=told)
+    assert await strategy.locate("orders") == [A]
+    assert list(await strategy.instances("orders")) == [
+        Presence(service="orders", instance="1", urls=(A,), health="degraded")
+    ]
 
 
 async def test_a_withdrawn_announcement_is_gone_from_redis(redis_url: str, namespace: str) -> None:
@@ -136,10 +184,17 @@ async def test_what_others_wrote_under_our_keys_is_passed_over(redis_url: str, n
     strategy = RedisDiscoveryStrategy(redis_url, namespace=namespace)
     await strategy.ping("orders", A)
     async with RedisClient.from_url(redis_url) as redis:
-        for number, value in enumerate((b"", b"\xff", b"[]", b"{}", b'{"service": 1}', b"{" * 100_000)):
-            await redis.set(f"{namespace}.services:orders#{number}", value)
-        await redis.lpush(f"{namespace}.services:orders#list", "x")
+        (key,) = [key async for key in redis.scan_iter(f"{namespace}.services:orders#*")]
+        for value in (b"", b"\xff", b"[]", b"{}", b'{"service": 1}', b"{" * 100_000):
+            await redis.set(key, value)
+            assert list(await strategy.instances("o*")) == [Presence(service="orders", instance="", urls=(A,))]
+        await redis.delete(key)
+        await redis.lpush(key, "x")
+        assert list(await strategy.instances("orders")) == [Presence(service="orders", instance="", urls=(A,))]
+        await redis.set(f"{namespace}.services:billing", "no set")
     assert await strategy.locate("orders") == [A]
+    with pytest.raises(ServiceUnreachableError, match="WRONGTYPE"):
+        await strategy.locate("billing")
 
 
 async def test_redis_is_used_without_keys_and_within_the_namespace(redis_url: str, namespace: str) -> None:
@@ -149,13 +204,20 @@ async def test_redis_is_used_without_keys_and_within_the_namespace(redis_url: st
             user,
             enabled=True,
             passwords=["+secret"],
-            keys=[f"{namespace}.services:*"],
-            commands=["+set", "+del", "+scan", "+mget", "+select", "+client"],
+            keys=[f"{namespace}.services", f"{namespace}.services:*"],
+            commands=[f"+{command}" for command in COMMANDS],
         )
     strategy = RedisDiscoveryStrategy(redis_url.replace("://", f"://{user}:secret@"), namespace=namespace)
     await strategy.ping("orders", A)
     assert await strategy.locate("*") == [A]
+    assert [presence.service for presence in await strategy.instances("*")] == ["orders"]
     await strategy.withdraw("orders", A)
+    assert await strategy.locate("orders") == []
+
+
+def test_the_documentation_says_what_a_user_of_redis_needs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "discovery.md").read_text()
+    assert f"`{' '.join(f'+{command}' for command in COMMANDS)}`" in page
 
 
 async def test_redis_that_is_away_is_told_of_without_the_password() -> None:
@@ -330,6 +392,18 @@ async def test_a_registry_is_bounded() -> None:
         assert all(not presence.trouble for presence in await strategy.instances("*"))
 
 
+@pytest.mark.parametrize("bad", [5, None, ["http://127.0.0.1/"], {}])
+async def test_a_registry_refuses_what_is_no_text(bad: object) -> None:
+    async with registry() as url, strategy_for(url) as strategy:
+        await strategy.ping("orders", A)
+        with pytest.raises(CalledServiceError, match="Address refused"):
+            await strategy.ping("orders", bad)  # type: ignore[arg-type]
+        for name, location in (("orders", bad), (bad, A)):
+            with pytest.raises(InvalidParamsError):
+                await strategy.withdraw(name, location)  # type: ignore[arg-type]
+        assert await strategy.locate("orders") == [A]
+
+
 @pytest.mark.parametrize("bad", ["", "a b", "a#b", "a" * 300, "ordérs", "*"])
 async def test_a_registry_refuses_what_is_no_name(bad: str) -> None:
     async with registry() as url, strategy_for(url) as strategy:
@@ -493,7 +567,36 @@ async def test_one_bus_is_known_again_however_its_path_is_written(
         assert own.own(garbage) is None
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "amqp://localhost#orders"])
+async def test_services_are_found_and_called_on_a_broker_that_the_service_does_not_use_itself(
+    broker: str, namespace: str
+) -> None:
+    elsewhere = BrokerDiscoveryStrategy(broker, namespace)
+    async with (
+        Orders(namespace=namespace, event_transports=[broker]),
+        MicroService(
+            name="asker",
+            port=None,
+            namespace=namespace,
+            event_transports=[],
+            rpc_transports=[f"memory://{namespace}-own"],
+            event_store="memory:",
+            discovery_strategies=[elsewhere],
+        ) as asker,
+    ):
+        orders = await asker.get_service("orders.eu")
+        assert await orders.methods.count() == 42
+
+
+@pytest.mark.parametrize("timeout", [None, "5", 0])
+async def test_a_timeout_that_cannot_be_is_told_as_that(timeout: object, namespace: str) -> None:
+    async with Orders(namespace=namespace, event_transports=[f"memory://{namespace}"]) as orders:
+        with pytest.raises(ValueError, match="a timeout is a number of seconds above 0"):
+            await orders.get_service("orders.eu", timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8000", "amqp://localhost#orders", "redis://localhost", "reddis:", ""]
+)
 def test_what_is_no_broker_is_refused(url: str) -> None:
     with pytest.raises(ServiceConfigurationError, match="give the URL of a broker or bus"):
         BrokerDiscoveryStrategy(url)

@@ -16,6 +16,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from redis.asyncio import Redis as RedisClient
+from redis.asyncio.client import Pipeline
 
 from gemstone_events import MicroService
 from gemstone_events.errors import ServiceConfigurationError
@@ -233,6 +235,96 @@ async def test_a_redis_registry_holds_nothing_that_may_not_be_called(redis_url: 
         ]
         with pytest.raises(ServiceConfigurationError, match=r"amqp://me:\*\*\*@broker/shop#orders holds a password"):
             await registry.register(SHOP, addresses_of(["amqp://me:secret@broker/shop#orders"]))
+        with pytest.raises(ServiceConfigurationError, match="is no URL"):
+            await registry.register(SHOP, addresses_of(["http://[::1/api"]))
+    finally:
+        await registry.close()
+
+
+async def test_what_is_registered_for_long_is_not_cut_short_by_who_registers_for_a_moment(
+    redis_url: str, namespace: str
+) -> None:
+    lasting = RedisComponentRegistry(redis_url, 30.0, namespace=namespace)
+    brief = RedisComponentRegistry(redis_url, 0.1, namespace=namespace)
+    await lasting.register(SHOP, addresses_of(["http://127.0.0.1:1/api"]))
+    await brief.register(SHOP, addresses_of(["http://127.0.0.1:2/api"]))
+    await brief.close()
+    left = [ChannelInstances(SHOP.name, "http", ["http://127.0.0.1:1/api"])]
+    try:
+
+        async def has_run_out() -> bool:
+            return len((await lasting.get_addresses(SHOP))[0].urls) == 1
+
+        await until(has_run_out)
+        async with RedisClient.from_url(redis_url) as redis:
+            assert await redis.pttl(f"{namespace}.components:{SHOP.name}") > 30_000
+        assert await lasting.get_addresses(SHOP) == left
+    finally:
+        await lasting.close()
+
+
+@pytest.mark.parametrize("entry", [b"[" * 200_000, b"\xff", b"[]", b'["http", 1, "x"]', b'["http", "http://[", "x"]'])
+async def test_whatever_others_write_into_redis_a_registry_goes_on(
+    entry: bytes, redis_url: str, namespace: str
+) -> None:
+    registry = RedisComponentRegistry(redis_url, namespace=namespace, interval=0.05)
+    channel = ChannelManager().make(ChannelInstances(SHOP.name, "http"))
+    async with RedisClient.from_url(redis_url) as redis:
+        seconds, _ = await redis.time()
+        await redis.zadd(f"{namespace}.components:{SHOP.name}", {entry: seconds + 100})
+    registry.watch(channel)
+    try:
+        assert await registry.get_addresses(SHOP) == []
+        await registry.register(SHOP, addresses_of(["http://127.0.0.1:1/api"]))
+        async with asyncio.timeout(PATIENCE):
+            while list(channel.urls) != ["http://127.0.0.1:1/api"]:
+                await asyncio.sleep(0.02)
+    finally:
+        await registry.close()
+
+
+async def test_a_bus_is_registered_with_its_whole_path_and_memory_not_at_all(
+    redis_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    writer = RedisComponentRegistry(redis_url, namespace=namespace)
+    near = RedisComponentRegistry(redis_url, namespace=namespace, brokers=[f"sqlite:///{tmp_path}/bus.db"])
+    far = RedisComponentRegistry(redis_url, namespace=namespace, brokers=["sqlite:///bus.db", "memory://bus"])
+    await writer.register(SHOP, addresses_of(["sqlite:///bus.db#shop", "memory://bus#shop"]))
+    try:
+        monkeypatch.chdir(tmp_path / "other")
+        assert await near.get_addresses(SHOP) == [
+            ChannelInstances(SHOP.name, "bus", [f"sqlite:///{tmp_path}/bus.db#shop"])
+        ]
+        assert await far.get_addresses(SHOP) == []
+    finally:
+        await writer.close()
+
+
+async def test_what_is_taken_back_while_it_is_renewed_stays_gone(
+    redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = RedisComponentRegistry(redis_url, 0.1, namespace=namespace)
+    renewing, go_on = asyncio.Event(), asyncio.Event()
+    execute = Pipeline.execute
+
+    async def slow(pipeline: Pipeline, raise_on_error: bool = True) -> list[object]:
+        if not renewing.is_set():
+            renewing.set()
+            await go_on.wait()
+        return await execute(pipeline, raise_on_error)
+
+    await registry.register(SHOP, addresses_of(["http://127.0.0.1:1/api"]))
+    try:
+        monkeypatch.setattr(Pipeline, "execute", slow)
+        await renewing.wait()
+        taking_back = asyncio.create_task(registry.deregister(SHOP))
+        await asyncio.wait([taking_back], timeout=0.2)  # without a lock it would be through by now
+        go_on.set()
+        await taking_back
+        async with RedisClient.from_url(redis_url) as redis:
+            assert await redis.zrange(f"{namespace}.components:{SHOP.name}", 0, -1) == []
     finally:
         await registry.close()
 
@@ -268,6 +360,19 @@ async def test_a_service_finds_components_by_presence_and_its_instances_share_th
     async with checkout, peer(1, *options), peer(2, *options):
         assert {await checkout.orders.who() for _ in range(40)} <= {1, 2}
         assert checkout.service_manager.host.component_names == ()
+
+
+async def test_a_component_is_found_on_a_bus_whose_path_is_written_differently(
+    tmp_path: Path, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    options = ["--transport", "sqlite:///bus.db", "--namespace", namespace]
+    async with peer(1, *options):
+        monkeypatch.chdir(tmp_path / "other")
+        registry = PresenceComponentRegistry("sqlite:///../bus.db", namespace)
+        async with ServiceManager(registry, ChannelManager(namespace=namespace, timeout=PATIENCE)) as manager:
+            assert await manager.get_service(OrderService).who() == 1
 
 
 async def test_a_component_shows_its_health_where_it_says() -> None:

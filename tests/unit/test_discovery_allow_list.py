@@ -30,6 +30,8 @@ def test_services_on_this_machine_are_allowed_by_default(url: str) -> None:
         "http://10.0.0.1:8000/api",
         "http://example.org/api",
         "http://localhost.example.org/api",
+        "http://[64:ff9b::7f00:1]/api",
+        "http://[2002:7f00:1::1]/api",
         "http://[::2]/api",
         "amqp://127.0.0.1:5672/%2F#orders",
         "sqlite:///etc/passwd#orders",
@@ -147,6 +149,12 @@ def test_what_two_parsers_may_read_differently_is_refused(url: str) -> None:
 def test_a_pattern_that_cannot_be_read_is_an_error_that_says_how_to_write_one(pattern: str) -> None:
     with pytest.raises(ServiceConfigurationError, match=r"write scheme://host:port, as http://10\.1\.0\.0/16"):
         AllowList([pattern])
+
+
+@pytest.mark.parametrize("path", ["/srv/bus/../../etc/x.db", "/srv/bus/%2e%2e/x.db", "/srv/bus/.%2E/x.db"])
+def test_a_path_that_leads_out_of_an_allowed_folder_is_refused(path: str) -> None:
+    assert AllowList(["sqlite:////srv/bus/*"]).allows("sqlite:////srv/bus/a..b.db#orders")
+    assert AllowList(["sqlite:////srv/bus/*"]).refusal(f"sqlite:///{path}#orders") == "its path leads upwards"
 
 
 def test_the_password_of_a_pattern_that_is_none_is_not_shown() -> None:

@@ -179,3 +179,45 @@ async def test_who_cannot_be_signed_off_is_no_error() -> None:
     announcing = announcer(Stubborn())
     announcing.start()
     await announcing.stop()
+
+
+async def test_an_address_that_one_only_listens_on_is_not_announced(caplog: pytest.LogCaptureFixture) -> None:
+    board = Board(is_local=False)
+    announcing = announcer(board, urls=("http://0.0.0.0:8000/api", "http://[::]:8000/api"))
+    announcing.start()
+    await until(lambda: "set accessible_at" in caplog.text)
+    await announcing.stop()
+    assert board.pings == []
+
+
+@pytest.mark.parametrize("failure", [asyncio.CancelledError(), RuntimeError("ada"), TimeoutError("the pool is empty")])
+async def test_whatever_goes_wrong_the_service_is_announced_again(failure: BaseException) -> None:
+    class Stumbling(Board):
+        async def ping(self, name: str, location: str, **kwargs: object) -> None:
+            await super().ping(name, location, **kwargs)
+            if len(self.pings) == 1:
+                raise failure
+
+    board = Stumbling()
+    announcing = announcer(board)
+    announcing.start()
+    await until(lambda: len(board.pings) >= 3)
+    await announcing.stop()
+
+
+async def test_a_service_that_cannot_say_who_it_is_is_announced_when_it_can(caplog: pytest.LogCaptureFixture) -> None:
+    asked: list[None] = []
+
+    def presence() -> Presence:
+        asked.append(None)
+        if len(asked) <= 2:
+            raise OSError("http://ada:secret@host is gone")
+        return Presence(service="orders", instance="1", urls=(NEAR,))
+
+    board = Board()
+    announcing = Announcer([StrategyRunner(board, 1.0)], presence, interval=0.01, logger=LOGGER)
+    announcing.start()
+    await until(lambda: board.pings)
+    await announcing.stop()
+    assert "is gone" in caplog.text
+    assert "secret" not in caplog.text

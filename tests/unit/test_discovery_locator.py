@@ -2,13 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.allow_list import AllowList
-from gemstone_events.rpc.call_errors import ServiceNotFoundError, ServiceNotLocatedError
+from gemstone_events.rpc.call_errors import ServiceNotFoundError, ServiceNotLocatedError, ServiceUnreachableError
 from gemstone_events.rpc.discovery.cache import DummyCache, ServiceDiscoveryCache
 from gemstone_events.rpc.discovery.locator import Locator, merged
 from gemstone_events.rpc.discovery.own_brokers import OwnBrokers
@@ -132,9 +132,50 @@ async def test_a_strategy_of_gemstone_works_and_runs_in_a_thread() -> None:
         await located.locate("billing")
 
 
-@pytest.mark.parametrize("failure", [ValueError("broken"), StopIteration(), A, 7, [7, None], TimeoutError()])
+@pytest.mark.parametrize(
+    "failure", [ValueError("broken"), StopIteration(), A, 7, [7, None], {}, TimeoutError(), asyncio.CancelledError()]
+)
 async def test_a_strategy_that_fails_does_not_spoil_the_others(failure: object) -> None:
     assert await locator(Failing(failure), Known(A)).locate("orders") == [A]
+
+
+async def test_an_asynchronous_strategy_that_was_cancelled_within_does_not_spoil_the_others() -> None:
+    class Cancelled(BaseDiscoveryStrategy):
+        async def locate(self, name: str) -> list[str]:
+            raise asyncio.CancelledError
+
+    assert await locator(Cancelled(), Known(A)).locate("orders") == [A]
+
+
+@pytest.mark.parametrize("failure", [asyncio.CancelledError(), SystemExit(), StopIteration()])
+async def test_a_strategy_is_asked_again_after_whatever_its_thread_raised(failure: BaseException) -> None:
+    strategy = Failing(failure)
+    located = locator(strategy, timeout=60.0)
+    with pytest.raises(ServiceNotLocatedError, match=f"it raised {type(failure).__name__}"):
+        await located.locate("orders")
+    strategy.failure = [A]
+    assert await asyncio.wait_for(located.locate("orders"), 10) == [A]
+
+
+async def test_a_strategy_that_is_a_generator_does_its_work_in_the_thread_and_fails_alone() -> None:
+    threads: list[int] = []
+
+    class Lazy(BaseDiscoveryStrategy):
+        def locate(self, name: str) -> Iterator[str]:  # type: ignore[override]
+            threads.append(threading.get_ident())
+            yield B
+            if name == "broken":
+                raise OSError("gone")
+
+    located = locator(Lazy(), Known(A))
+    assert sorted(await located.locate("orders")) == [A, B]
+    assert await located.locate("broken") == [A]
+    assert threading.get_ident() not in threads
+
+
+async def test_a_timeout_of_the_strategys_own_is_told_as_that() -> None:
+    with pytest.raises(ServiceNotLocatedError, match="Failing: TimeoutError: the pool is empty"):
+        await locator(Failing(TimeoutError("the pool is empty"))).locate("orders")
 
 
 async def test_a_strategy_that_hangs_does_not_spoil_the_others_nor_hold_the_loop() -> None:
@@ -193,6 +234,14 @@ async def test_loopback_addresses_of_a_place_on_another_machine_are_refused() ->
     with pytest.raises(ServiceNotLocatedError, match="on another machine"):
         await locator(Known(A, is_local=False)).locate("orders")
     assert await locator(Known(FAR, A, is_local=False), allow=["http://10.0.0.0/8:*"]).locate("orders") == [FAR]
+
+
+@pytest.mark.parametrize("broker", ["memory://bus", "sqlite:////srv/bus.db", "amqp://localhost"])
+async def test_a_broker_on_another_machine_is_not_ones_own_though_it_has_the_same_address(broker: str) -> None:
+    url = f"{broker}#orders"
+    assert await locator(Known(url), brokers=[broker]).locate("orders") == [url]
+    with pytest.raises(ServiceNotLocatedError, match="on another machine"):
+        await locator(Known(url, is_local=False), brokers=[broker]).locate("orders")
 
 
 async def test_what_was_found_is_remembered_until_it_expires() -> None:
@@ -296,7 +345,7 @@ async def test_closing_ends_a_search() -> None:
     try:
         await located.close()
         await located.close()
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(ServiceUnreachableError, match="not called"):
             await waiting
     finally:
         hanging.released.set()

@@ -147,3 +147,26 @@ def test_what_cannot_be_a_check_is_refused() -> None:
 
         @health_check()
         def check(self: object, other: int) -> None: ...
+
+
+async def test_a_check_that_is_cancelled_within_is_an_error_and_spoils_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Cancelled:
+        @health_check()
+        async def awaited(self) -> None:
+            raise asyncio.CancelledError
+
+        @health_check()
+        def blocking(self) -> None:
+            raise asyncio.CancelledError
+
+        @health_check()
+        def fine(self) -> None: ...
+
+    health = await asyncio.wait_for(HealthCheckManager([Cancelled()]).check(), 5)
+    assert [(each.name, each.status, each.details) for each in health.results] == [
+        ("awaited", HealthStatus.ERROR, "it raised CancelledError"),
+        ("blocking", HealthStatus.ERROR, "it raised RuntimeError"),
+        ("fine", HealthStatus.OK, ""),
+    ]

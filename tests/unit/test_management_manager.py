@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
 
+from gemstone_events.call_scope import CallScope, call_scope
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.management import (
     AbstractComponent,
@@ -37,10 +39,13 @@ from gemstone_events.management import (
     service,
 )
 from gemstone_events.management.descriptors import component_descriptor
+from gemstone_events.management.registry import PollingRegistry
 from gemstone_events.rpc.call_errors import InvalidAnswerError, ServiceNotFoundError, ServiceUnreachableError
 from gemstone_events.rpc.client.caller import Wires
 from gemstone_events.rpc.client.requests import MethodCall
+from gemstone_events.rpc.discovery.broker_strategy import BrokerDiscoveryStrategy
 from gemstone_events.rpc.errors import InvalidParams
+from gemstone_events.rpc.presence import Presence
 from gemstone_events.strict_json import JsonValue
 
 
@@ -431,3 +436,122 @@ async def test_a_component_that_nobody_hosts_is_told_with_the_broker_that_was_as
     async with ServiceManager(PresenceComponentRegistry("memory://empty", "test", patience=0.01)) as manager:
         with pytest.raises(ServiceNotFoundError, match=r"is known to broker memory://empty \(namespace 'test'\)"):
             await manager.get_service(Prices).price("pen")
+
+
+class SlowRegistry(LocalComponentRegistry):
+    """Answers when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.released = asyncio.Event()
+        self.watched: list[Channel] = []
+
+    async def get_addresses(self, descriptor: ComponentDescriptor[object]) -> list[ChannelInstances]:
+        self.asked.set()
+        await self.released.wait()
+        return []
+
+    def watch(self, channel: Channel) -> None:
+        self.watched.append(channel)
+
+
+async def test_a_lookup_ends_with_what_is_left_to_the_call_that_is_served() -> None:
+    async with manager_of(lambda url, call: None, registry=SlowRegistry()) as manager:
+        with call_scope(CallScope(time.monotonic() + 0.05)), pytest.raises(ServiceUnreachableError, match="in time"):
+            await asyncio.wait_for(manager.get_service(Prices).price("pen"), 10)
+
+
+async def test_closing_ends_a_lookup_and_watches_nothing_more() -> None:
+    registry = SlowRegistry()
+    manager = manager_of(lambda url, call: None, registry=registry)
+    waiting = asyncio.ensure_future(manager.get_service(Prices).price("pen"))
+    await registry.asked.wait()
+    await manager.aclose()
+    with pytest.raises(ServiceUnreachableError, match="not called"):
+        await asyncio.wait_for(waiting, 10)
+    registry.released.set()
+    assert registry.watched == []
+
+
+async def test_connections_are_closed_though_the_registry_does_not_close_well() -> None:
+    class Stubborn(LocalComponentRegistry):
+        async def close(self) -> None:
+            raise OSError("gone")
+
+    manager = manager_of(lambda url, call: {"cents": 1}, "fake://a", registry=Stubborn())
+    known = manager.registry
+    assert isinstance(known, LocalComponentRegistry)
+    known._components["shop_component"] = [ChannelInstances("shop_component", "fake", ["fake://a"])]
+    await manager.get_service(Prices).price("pen")
+    place = manager.channels.home._place
+    assert place is not None
+    with pytest.raises(OSError, match="gone"):
+        await manager.aclose()
+    assert manager.channels.home._place is None
+    assert place._is_closed
+
+
+class Polled(PollingRegistry):
+    """Finds, or fails, as it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(0.01)
+        self.found: list[ChannelInstances] | Exception = []
+        self.asked: list[list[str]] = []
+
+    async def register(self, descriptor: ComponentDescriptor[object], addresses: Sequence[ChannelAddress]) -> None: ...
+
+    async def deregister(self, descriptor: ComponentDescriptor[object]) -> None: ...
+
+    async def _find(self, components: Sequence[str]) -> list[ChannelInstances]:
+        self.asked.append(sorted(components))
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+async def test_a_registry_is_asked_once_for_all_and_again_whatever_it_raised(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    registry = Polled()
+    registry.found = RecursionError("amqp://ada:secret@host")
+    instances = [ChannelInstances(name, "fake", [f"fake://{name}"]) for name in ("a", "b")]
+    manager = manager_of(lambda url, call: None)
+    channels = [manager.channels.make(ChannelInstances(each.component, "fake")) for each in instances]
+    for each in channels:
+        registry.watch(each)
+    async with asyncio.timeout(10):
+        while len(registry.asked) < 3:
+            await asyncio.sleep(0.005)
+        registry.found = instances
+        while [list(each.urls) for each in channels] != [["fake://a"], ["fake://b"]]:
+            await asyncio.sleep(0.005)
+    await registry.close()
+    assert registry.asked[0] == ["a", "b"]
+    assert [record.message for record in caplog.records] == [
+        "the registry of components cannot be used: RecursionError: amqp://ada:***@host",
+        "the registry of components can be used again",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("broker", "expected"),
+    [
+        ("amqp://rabbit.example", [("amqp", "amqp://rabbit.example#shop")]),
+        ("amqp://localhost", [("amqp", "amqp://localhost#shop"), ("http", "http://127.0.0.1:8000/api")]),
+    ],
+)
+async def test_loopback_of_a_service_on_another_machine_is_not_called(
+    broker: str, expected: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls = ("http://127.0.0.1:8000/api", f"{broker}:5672/%2F#shop", "sqlite:///bus.db#shop")
+
+    async def instances(self: object, pattern: str) -> list[Presence]:
+        return [Presence(service="shop", instance="1", urls=urls, components=("shop_component",))]
+
+    monkeypatch.setattr(BrokerDiscoveryStrategy, "instances", instances)
+    registry = PresenceComponentRegistry(broker, brokers=["sqlite:///bus.db"])
+    found = await registry.get_addresses(component_descriptor(Shop))
+    assert sorted((each.channel, url) for each in found for url in each.urls) == expected
