@@ -63,7 +63,8 @@ def asyncapi_document(
     has_amqp = any(urlsplit(url).scheme in ("amqp", "amqps") for url in servers)
     writer = _Writer(info.name, namespace if has_amqp else None)
     for name in sorted({*schemas, *emitted}):
-        writer.add_sent(name, [schema for pattern, schema in schemas.items() if _covers(pattern, name)])
+        covering = [schema for pattern, schema in schemas.items() if _covers(pattern, name)]
+        writer.add_sent(name, covering, is_declared=name in schemas)
     for handler in sorted(handlers, key=lambda handler: (handler.options.pattern, handler.name)):
         writer.add_received(handler)
     components: dict[str, JsonValue] = {"messageTraits": {_ENVELOPE: _envelope()}}
@@ -96,8 +97,8 @@ class _Writer:
     operations: dict[str, JsonValue] = field(default_factory=dict)
     _messages: dict[str, dict[str, JsonValue]] = field(default_factory=dict)
 
-    def add_sent(self, address: str, schemas: Sequence[Schema]) -> None:
-        """Describe an event that the service emits; all of the schemas have to pass."""
+    def add_sent(self, address: str, schemas: Sequence[Schema], *, is_declared: bool) -> None:
+        """Describe an event that the service emits, or was only seen to emit; all of the schemas have to pass."""
         payloads: list[JsonSchema] = []
         for schema in schemas:
             if (payload := self.schemas.of_schema(schema)) not in payloads:
@@ -105,6 +106,7 @@ class _Writer:
         described: JsonSchema = payloads[0] if len(payloads) == 1 else {"allOf": payloads} if payloads else {}
         channel, message = self._add_message(address, "sent", described)
         operation: dict[str, JsonValue] = {"action": "send", "channel": channel, "messages": [message]}
+        operation |= {} if is_declared else {"x-seen": True}
         if self.namespace is not None:
             operation["bindings"] = {"amqp": {"deliveryMode": 2, "mandatory": False, "bindingVersion": "0.3.0"}}
         self.operations[f"send.{_key(address)}"] = operation

@@ -75,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: what to read instead of the process's own command line.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed, and Python has put nothing in its place
+            setattr(sys, name, open(os.open(os.devnull, os.O_WRONLY), "w", closefd=False))  # noqa: SIM115
     try:
         status = gemstone.main(arguments, prog_name="gemstone", standalone_mode=False)
     except click.UsageError as error:

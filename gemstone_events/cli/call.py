@@ -11,14 +11,14 @@ from typing import TypeAlias
 import rich_click as click
 
 from gemstone_events import strict_json
-from gemstone_events.cli.arguments import is_pair, read_pairs, read_value
+from gemstone_events.cli.arguments import Seconds, is_pair, read_headers, read_pairs, read_value
 from gemstone_events.cli.command import Command, Failure
 from gemstone_events.cli.directory import choose_directory, directory_options, refuse_address
 from gemstone_events.cli.output import pretty, print_json
 from gemstone_events.cli.remote import UnknownMethodError, call_name, call_url
 from gemstone_events.logs import printable_lines
 from gemstone_events.rpc.call_errors import CalledServiceError, OutcomeUnknownError
-from gemstone_events.rpc.client.requests import MethodCall, Notification, Request, check_headers
+from gemstone_events.rpc.client.requests import MethodCall, Notification, Request, encode
 from gemstone_events.rpc.errors import RpcError
 from gemstone_events.rpc.protocol import Params
 from gemstone_events.schemes import mask
@@ -29,7 +29,7 @@ Outcome: TypeAlias = "JsonValue | CalledServiceError"
 _PARAMETERS = click.argument("parameters", nargs=-1, metavar="[KEY=VALUE ... | VALUE ...]")
 _TIMEOUT = click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(0, min_open=True),
     metavar="SECONDS",
     default=30.0,
     show_default=True,
@@ -44,7 +44,23 @@ _JSON = click.option(
 )
 
 
-@click.command(cls=Command)
+class _CallCommand(Command):
+    """A command whose values may begin with a minus sign, if they stand after ``--``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; a number that is taken for an option is told how to become a value."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if not error.option_name[1:2].isdecimal():
+                raise
+            raise click.UsageError(
+                f"{error.option_name!r} is no option: a value that begins with '-' stands after '--', as in add -- 2 -5",
+                ctx,
+            ) from None
+
+
+@click.command(cls=_CallCommand)
 @click.argument("target", metavar="NAME|URL")
 @click.argument("method")
 @_PARAMETERS
@@ -83,7 +99,7 @@ def call(
       gemstone call amqp://localhost#billing billing.balance customer=Ada
     """
     request = _request(method, parameters, notify)
-    sent = dict(read_header(text) for text in headers)
+    sent = read_headers(headers)
     if "://" in target:
         if broker is not None or registry is not None:
             raise click.UsageError(
@@ -99,7 +115,7 @@ def call(
     return show(outcome, notify=notify, as_json=as_json, advice=_advice(outcome, target, method, where))
 
 
-@click.command("call_raw", cls=Command)
+@click.command("call_raw", cls=_CallCommand)
 @click.argument("url")
 @click.argument("method")
 @_PARAMETERS
@@ -126,7 +142,7 @@ def call_raw(
       gemstone call_raw http://127.0.0.1:8001/api add 2 40
     """
     request = _request(method, parameters, notify)
-    sent = dict(read_header(text) for text in headers)
+    sent = read_headers(headers)
     refuse_address(url, is_name_allowed=False)
     outcome = asyncio.run(outcome_of(call_url(url, None, request, sent, timeout, is_timed=True)))
     return show(outcome, notify=notify, as_json=as_json, advice=_advice(outcome, url, method, {}))
@@ -144,7 +160,8 @@ async def outcome_of(work: Awaitable[JsonValue]) -> Outcome:
         return error
     except OutcomeUnknownError as error:
         told = str(error)
-        raise Failure(told if "carry it out" in told else f"{told}; it may have been carried out") from error
+        is_told = "carried out" in told or "carry it out" in told
+        raise Failure(told if is_told else f"{told}; it may have been carried out") from error
 
 
 def _advice(outcome: Outcome, target: str, method: str, where: Mapping[str, str | None]) -> str:
@@ -189,7 +206,9 @@ def show(outcome: Outcome, *, notify: bool, as_json: bool, advice: str = "") -> 
 def _request(method: str, parameters: Sequence[str], notify: bool) -> Request:
     params = read_params(parameters)
     try:
-        return Notification(method, params) if notify else MethodCall(method, params)
+        request = Notification(method, params) if notify else MethodCall(method, params)
+        encode(request)  # bytes of the command line that are no UTF-8 cannot be sent
+        return request
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 
@@ -206,19 +225,3 @@ def read_params(texts: Sequence[str]) -> Params:
     if named is not None:
         raise click.UsageError(f"parameters go by name or by place, not both: {named!r} has a name")
     return [read_value(text) for text in texts]
-
-
-def read_header(text: str) -> tuple[str, str]:
-    """Return the name and value of a header.
-
-    Raises:
-        click.UsageError: it is not KEY:VALUE.
-    """
-    name, colon, value = text.partition(":")
-    try:
-        ((key, sent),) = check_headers({name.strip(): value.strip()}).items()
-    except ValueError:
-        colon = ""
-    if not colon:
-        raise click.UsageError("--header takes KEY:VALUE, for example --header 'X-Api-Token: ...'")
-    return key, sent

@@ -13,6 +13,7 @@ import rich_click as click
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 
 from gemstone_events import strict_json
+from gemstone_events.cli.arguments import Seconds, read_headers
 from gemstone_events.cli.command import Failure
 from gemstone_events.cli.directory import (
     Directory,
@@ -227,7 +228,7 @@ def source_options(function: Function) -> Function:
         ),
         click.option(
             "--timeout",
-            type=click.FloatRange(0, min_open=True),
+            type=Seconds(0, min_open=True),
             metavar="SECONDS",
             default=30.0,
             show_default=True,
@@ -238,21 +239,6 @@ def source_options(function: Function) -> Function:
     for option in reversed(options):
         function = option(function)
     return function
-
-
-def read_headers(texts: Sequence[str]) -> dict[str, str]:
-    """Return headers given as KEY:VALUE.
-
-    Raises:
-        click.UsageError: one is written otherwise.
-    """
-    found: dict[str, str] = {}
-    for text in texts:
-        name, colon, value = text.partition(":")
-        if not colon or not name.strip() or not f"{name}{value}".isprintable():
-            raise click.UsageError("--header takes KEY:VALUE, for example --header 'X-Api-Token: ...'")
-        found[name.strip()] = value.strip()
-    return found
 
 
 def read_document(name: str) -> Document:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import rich_click as click
 
 from gemstone_events import runner
+from gemstone_events.cli.arguments import Seconds
 from gemstone_events.cli.command import Command
 from gemstone_events.cli.directory import TOKEN_VARIABLE, read_token
 from gemstone_events.cli.run import configure
@@ -21,7 +22,7 @@ from gemstone_events.registry import ANYWHERE, ServiceRegistry
 )
 @click.option(
     "--time-to-live",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(0, min_open=True),
     metavar="SECONDS",
     default=180.0,
     show_default=True,

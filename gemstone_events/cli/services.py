@@ -11,6 +11,7 @@ import rich_click as click
 from rich.text import Text
 
 from gemstone_events import strict_json
+from gemstone_events.cli.arguments import Seconds
 from gemstone_events.cli.command import Command, Failure
 from gemstone_events.cli.directory import Directory, choose_directory, directory_options
 from gemstone_events.cli.output import Cell, console, print_json, print_table
@@ -29,7 +30,7 @@ _OK = "ok"
 @click.option("--watch", is_flag=True, help="Go on, and show who comes, goes or changes, until Ctrl-C.")
 @click.option(
     "--interval",
-    type=click.FloatRange(0.1),
+    type=Seconds(0.1),
     metavar="SECONDS",
     default=2.0,
     show_default=True,

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
-from gemstone_events.rpc.description.changes import Change, shown
+from gemstone_events.names import is_exact, matches
+from gemstone_events.rpc.description.changes import Change, collected, shown
 from gemstone_events.rpc.description.references import DescriptionError, Members, References, members
 from gemstone_events.rpc.description.schema_changes import SchemaComparison
 from gemstone_events.strict_json import JsonValue
@@ -18,7 +20,7 @@ def asyncapi_changes(old: Members, new: Members) -> list[Change]:
         DescriptionError: one of them is no AsyncAPI document of version 3, or cannot be followed.
     """
     before, after = _Events(old), _Events(new)
-    return list(dict.fromkeys([*_sent(before, after), *_received(before, after)]))
+    return collected(chain(_sent(before, after), _received(before, after)))
 
 
 def check_asyncapi(document: object) -> Members:
@@ -35,11 +37,12 @@ def check_asyncapi(document: object) -> Members:
 
 @dataclass(frozen=True, slots=True)
 class _Operation:
-    """One operation: where, and with what payload."""
+    """One operation: where, and with what payload; ``is_seen``: it was only seen, and never declared."""
 
     address: str
     payload: JsonValue
     group: str | None
+    is_seen: bool
 
 
 class _Events:
@@ -72,7 +75,8 @@ class _Events:
         payloads = [self.references.resolve(message, f"a message of {name!r}").get("payload", {}) for message in listed]
         group = described.get("x-group")
         payload = payloads[0] if len(payloads) == 1 else {"anyOf": payloads} if payloads else {}
-        return _Operation(address, payload, group if isinstance(group, str) else None)
+        is_seen = described.get("x-seen") is True
+        return _Operation(address, payload, group if isinstance(group, str) else None, is_seen)
 
 
 def _sent(before: _Events, after: _Events) -> Iterator[Change]:
@@ -80,10 +84,14 @@ def _sent(before: _Events, after: _Events) -> Iterator[Change]:
     new = after.by_address(SEND)
     for address, old in before.by_address(SEND).items():
         path = f"send/{address}"
-        if address not in new:
+        described = new.get(address) or _covering(new, address)
+        if described:
+            yield from comparison.changes(_payload(described), _payload(old), f"{path}/payload")
+        elif all(operation.is_seen for _, operation in old):
+            message = "the event was seen, and is not declared: whoever waits for it may get nothing"
+            yield Change(path, message, is_breaking=False)
+        else:
             yield Change(path, "the event is gone: whoever waits for it gets nothing")
-            continue
-        yield from comparison.changes(_payload(new[address]), _payload(old), f"{path}/payload")
 
 
 def _received(before: _Events, after: _Events) -> Iterator[Change]:
@@ -91,12 +99,12 @@ def _received(before: _Events, after: _Events) -> Iterator[Change]:
     new = after.by_address(RECEIVE)
     for address, old in before.by_address(RECEIVE).items():
         path = f"receive/{address}"
+        covering = _covering(new, address)
         if address not in new:
-            message = "the event is not handled any more: work that is sent waits for nobody"
-            yield Change(path, message, is_breaking=False)
-            continue
+            what = "handled by a pattern only" if covering else "not handled any more"
+            yield Change(path, f"the event is {what}: work that is sent waits for nobody", is_breaking=False)
         known = dict(old)
-        for name, operation in new[address]:
+        for name, operation in [*new.get(address, []), *covering]:
             earlier = known.get(name)
             # A handler under a new name meets what was sent to the old ones.
             payload = _payload(old) if earlier is None else earlier.payload
@@ -107,6 +115,17 @@ def _received(before: _Events, after: _Events) -> Iterator[Change]:
                     "old one stays there"
                 )
                 yield Change(path, message, is_breaking=False)
+
+
+def _covering(operations: Mapping[str, list[tuple[str, _Operation]]], name: str) -> list[tuple[str, _Operation]]:
+    """Return the operations of the patterns that an event's name matches."""
+    return [
+        each for pattern, listed in operations.items() if pattern != name and _covers(pattern, name) for each in listed
+    ]
+
+
+def _covers(pattern: str, name: str) -> bool:
+    return not is_exact(pattern) and is_exact(name) and matches(pattern, name)
 
 
 def _payload(operations: list[tuple[str, _Operation]]) -> JsonValue:

@@ -1,6 +1,9 @@
 """What differs between two descriptions of one service."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from gemstone_events.rpc.description.references import DescriptionError
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,18 @@ class Change:
     path: str
     message: str
     is_breaking: bool = True
+
+
+def collected(changes: Iterable[Change]) -> list[Change]:
+    """Return changes, each once.
+
+    Raises:
+        DescriptionError: schemas hold each other more deeply than can be followed.
+    """
+    try:
+        return list(dict.fromkeys(changes))
+    except RecursionError:
+        raise DescriptionError("the schemas hold each other too deeply") from None
 
 
 def shown(value: object) -> str:

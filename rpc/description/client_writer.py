@@ -69,8 +69,8 @@ def write_client(document: Mapping[str, JsonValue], source: str, name: str | Non
     classes = Names(TYPE_NAMES | _IMPORTED)
     blocking, asynchronous = classes.take(client), classes.take(f"Async{client}")
     types = PythonTypes(References(found), classes)
-    methods = list(_Reader(References(found), types).methods(found))
-    records = [line for record in types.records for line in _write_record(record)]
+    methods = list(_named(list(_Reader(References(found), types).methods(found)), classes))
+    records = [line for record in types.records for line in _write_record(record, classes)]
     constants = [line for method in methods for line in _write_constant(method)]
     about = str(info.get("description", ""))
     body = [*records, "", "", *constants] if constants else records
@@ -90,9 +90,6 @@ class _Reader:
     def __init__(self, references: References, types: PythonTypes) -> None:
         self._references = references
         self._types = types
-        # A class's own methods hide what its hints are written with.
-        self._names = Names(TYPE_NAMES | _OF_CLIENTS | _IMPORTED)
-        self._constants = Names()
 
     def methods(self, document: Members) -> Iterator[_Method]:
         listed = document["methods"]
@@ -104,7 +101,7 @@ class _Reader:
         key = described.get("name")
         if not isinstance(key, str) or not key:
             raise DescriptionError("a method has no name")
-        name, wanted = self._names.take(key), class_name(key)
+        wanted = class_name(key)
         is_by_position = described.get("paramStructure") == "by-position"
         names = Names({"self", "leading", "given", "further"})
         values = [self._value(names, param, f"{wanted}Params") for param in _list(described, "params")]
@@ -114,8 +111,8 @@ class _Reader:
         further = described.get("x-further-params")
         more = further.get("by-position" if is_by_position else "by-name") if isinstance(further, Mapping) else None
         return _Method(
-            name=name,
-            constant=f"_{self._constants.take(name.upper())}",
+            name=key,
+            constant="",
             key=key,
             values=values,
             is_by_position=is_by_position,
@@ -163,13 +160,23 @@ def _write_head(info: Members, source: str) -> list[str]:
     return docstring([what, how], "")
 
 
-def _write_record(record: Record) -> Iterator[str]:
-    described = [f"    {value.name}: {_one_line(value.description)}" for value in record.values if value.description]
+def _named(methods: Sequence[_Method], classes: Names) -> Iterator[_Method]:
+    """Yield methods under names in Python. In a class's body they hide what its hints are written with: its classes too."""
+    names, constants = Names(_OF_CLIENTS.union(classes)), Names()
+    for method in methods:
+        name = names.take(method.key)
+        yield replace(method, name=name, constant=f"_{constants.take(name.upper())}")
+
+
+def _write_record(record: Record, classes: Names) -> Iterator[str]:
+    names = Names({"Meta", "Schema"}.union(classes))
+    values = [replace(value, name=names.take(value.key)) for value in record.values]
+    described = [f"    {value.name}: {_one_line(value.description)}" for value in values if value.description]
     attributes = "\n".join(["Attributes:", *described]) if described else ""
     yield from ("", "", "@dataclass(frozen=True, slots=True, kw_only=True)", f"class {record.name}(Record):")
     text = docstring([record.description, attributes], _INDENT)
     yield from [*text, ""] if text else []
-    for value in record.values:
+    for value in values:
         if value.name == value.key:
             default = "" if value.default is None else f" = {value.default}"
             yield f"{_INDENT}{value.name}: {value.hint}{default}"

@@ -2,13 +2,15 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from enum import Flag
 from typing import Any, TypeAlias, cast
 
 from apispec import APISpec
+from apispec.core import Components
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.common import resolve_schema_cls, resolve_schema_instance
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
-from marshmallow import EXCLUDE, INCLUDE, Schema, fields
+from marshmallow import EXCLUDE, INCLUDE, Schema, ValidationError, fields, validate
 
 from gemstone_events import strict_json
 from gemstone_events.rpc.signatures.strict_fields import AnyField, AnyOf, Null, OneOf
@@ -29,6 +31,7 @@ class JsonSchemas:
     def __init__(self) -> None:
         plugin = _Plugin(schema_name_resolver=self._name)
         self._spec = APISpec("", "", "3.1.0", plugins=[plugin])
+        self._spec.components = _Components([plugin], self._spec.openapi_version)
         self._converter = cast(_Converter, plugin.converter)
         self._names: set[str] = set()
 
@@ -76,6 +79,8 @@ class _Converter(OpenAPIConverter):
         elif isinstance(field, OneOf):
             values = [*field.values, None] if field.allow_none and None not in field.values else [*field.values]
             found |= {"enum": values, "type": _types_of(values)}
+        elif isinstance(field, fields.Enum) and issubclass(field.enum, Flag):
+            found.pop("enum", None)  # which lists no combinations
         elif isinstance(field, AnyOf):
             found["anyOf"] = [self.field2property(candidate) for candidate in field.candidates]
             found["anyOf"] += [{"type": "null"}] if field.allow_none else []
@@ -87,7 +92,14 @@ class _Converter(OpenAPIConverter):
             found |= {"type": ["string", "null"] if field.allow_none else "string", "format": "decimal"}
         elif isinstance(field, fields.Time):
             found["format"] = "time"
-        return _plain(found)
+        return _plain(_with_open_bounds(found, field))
+
+    def field2default(self, field: AnyField, **kwargs: Any) -> JsonSchema:
+        """Return the default, unless it is none that calls could carry."""
+        try:
+            return cast(JsonSchema, super().field2default(field, **kwargs))
+        except (AttributeError, TypeError, ValueError, ValidationError):
+            return {}
 
     def schema2jsonschema(self, schema: Any) -> JsonSchema:
         found = _plain(super().schema2jsonschema(schema))  # type: ignore[no-untyped-call]
@@ -99,6 +111,14 @@ class _Converter(OpenAPIConverter):
         return found
 
 
+class _Components(Components):
+    """apispec's components, which may hold tuples: in draft-07 their ``items`` are a list."""
+
+    def get_ref(self, obj_type: str, obj_or_component_id: Any) -> Any:
+        is_list = isinstance(obj_or_component_id, list)
+        return obj_or_component_id if is_list else super().get_ref(obj_type, obj_or_component_id)
+
+
 class _Plugin(MarshmallowPlugin):
     Converter = _Converter
 
@@ -106,6 +126,18 @@ class _Plugin(MarshmallowPlugin):
 def _types_of(values: Sequence[object]) -> JsonValue:
     kinds = list(dict.fromkeys(_TYPES[type(value)] for value in values if type(value) in _TYPES))
     return kinds[0] if len(kinds) == 1 else kinds
+
+
+def _with_open_bounds(schema: Mapping[str, Any], field: AnyField) -> Mapping[str, Any]:
+    """Return a schema in which a bound that is not allowed itself is called exclusive: to apispec all are alike."""
+    found = dict(schema)
+    for each in field.validators:
+        if isinstance(each, validate.Range):
+            if not each.min_inclusive and found.get("minimum", not each.min) == each.min:
+                found["exclusiveMinimum"] = found.pop("minimum")
+            if not each.max_inclusive and found.get("maximum", not each.max) == each.max:
+                found["exclusiveMaximum"] = found.pop("maximum")
+    return found
 
 
 def _own_doc(kind: type[Schema]) -> str:

@@ -1,7 +1,7 @@
 """The OpenRPC document of a service (https://spec.open-rpc.org, version 1.3)."""
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import cast
@@ -28,7 +28,6 @@ from gemstone_events.strict_json import JsonValue
 
 OPENRPC_VERSION = "1.3.2"
 
-_PLAIN = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -122,24 +121,21 @@ class _Writer:
     def _params(self, method: Method, doc: Docstring) -> tuple[list[JsonValue], str]:
         texts = {each.arg_name: each.description or "" for each in doc.params}
         parameters = [p for p in method.signature.parameters.values() if p.kind not in _VARIADIC]
+        is_by_position = _is_by_position(method.signature.parameters.values())
+        if is_by_position:
+            parameters = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
         if method.schema is None:
             described = [
                 _content(p.name, _with_default(self._schema_of(method, p.name), p), texts.get(p.name), _is_needed(p))
                 for p in parameters
             ]
-            kinds = {p.kind for p in method.signature.parameters.values()}
+            has_places = all(p.kind is not p.KEYWORD_ONLY for p in parameters)
         else:
             described = list(self._params_of_schema(method.schema, method.signature.parameters, texts))
             # By position, values get the names of the function's parameters, and only then meet the schema.
             has_places = [content["name"] for content in described] == [p.name for p in parameters]
-            kinds = {_PLAIN if has_places else inspect.Parameter.KEYWORD_ONLY}
         in_order = sorted(described, key=lambda content: not content["required"])
-        if kinds & {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL}:
-            structure = "by-position"
-        elif inspect.Parameter.KEYWORD_ONLY in kinds or in_order != described:
-            structure = "by-name"
-        else:
-            structure = "either"
+        structure = "by-position" if is_by_position else "either" if has_places and in_order == described else "by-name"
         # "All optional params MUST be positioned after all required params": by name, the order does not matter.
         return cast("list[JsonValue]", in_order if structure == "by-name" else described), structure
 
@@ -185,6 +181,15 @@ def _in_order(schema: Schema, parameters: Sequence[str]) -> list[tuple[str, AnyF
     last = len(parameters)
     place = {name: number for number, name in enumerate(parameters)}
     return sorted(loaded, key=lambda pair: place.get(pair[1].attribute or pair[0], last))
+
+
+def _is_by_position(parameters: Collection[inspect.Parameter]) -> bool:
+    """Tell whether some can be passed by position only, and all that are needed can."""
+    if any(p.kind is p.POSITIONAL_ONLY for p in parameters):
+        return True
+    return any(p.kind is p.VAR_POSITIONAL for p in parameters) and not any(
+        p.kind is p.KEYWORD_ONLY and _is_needed(p) for p in parameters
+    )
 
 
 def _is_needed(parameter: inspect.Parameter) -> bool:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from gemstone_events.rpc.description.changes import Change, shown
+from gemstone_events.rpc.description.changes import Change, collected, shown
 from gemstone_events.rpc.description.references import DescriptionError, Members, References, members
 from gemstone_events.rpc.description.schema_changes import SchemaComparison
+from gemstone_events.strict_json import JsonValue
 
 
 def openrpc_changes(old: Members, new: Members) -> list[Change]:
@@ -15,7 +16,7 @@ def openrpc_changes(old: Members, new: Members) -> list[Change]:
         DescriptionError: one of them is no OpenRPC document, or cannot be followed.
     """
     found = _Comparison(References(old), References(new))
-    return list(dict.fromkeys(found.methods(_methods(old), _methods(new))))
+    return collected(found.methods(_methods(old), _methods(new)))
 
 
 def _methods(document: Members) -> dict[str, Members]:
@@ -68,18 +69,26 @@ class _Comparison:
     def _params(self, before: Members, after: Members, path: str, comparison: SchemaComparison) -> Iterator[Change]:
         old, new = _described(before, self.old, path), _described(after, self.new, path)
         structure, new_structure = (each.get("paramStructure", "either") for each in (before, after))
-        if new_structure not in ("either", structure):
+        further = _further(before, structure)
+        if new_structure not in ("either", structure) and (old or further is not None):
             yield Change(path, f"parameters are taken {new_structure} only, and no longer {structure}")
+        # Where they have places only, their names mean nothing to callers.
+        partners = dict(zip(old, new, strict=False)) if structure == "by-position" else {each: each for each in new}
+        # By name and by position, what was listed is not taken as something further.
+        others = None if structure == "either" else _further(after, structure)
         for place, (name, param) in enumerate(old.items()):
-            where = f"{path}/{name}"
-            if name not in new:
+            where, taken = f"{path}/{name}", new.get(partners.get(name, ""))
+            if taken is not None:
+                if taken.get("required") and not param.get("required"):
+                    yield Change(where, "the parameter is required now")
+                yield from comparison.changes(param.get("schema", {}), taken.get("schema", {}), where)
+            elif others is not None:
+                yield from comparison.changes(param.get("schema", {}), others, where)
+            else:
                 yield Change(where, "the parameter is gone" + _renamed(place, param, old, new))
-                continue
-            if new[name].get("required") and not param.get("required"):
-                yield Change(where, "the parameter is required now")
-            yield from comparison.changes(param.get("schema", {}), new[name].get("schema", {}), where)
-        for name in [name for name in new if name not in old and new[name].get("required")]:
-            yield Change(f"{path}/{name}", "the parameter is new and required")
+        met = {partners[name] for name in old if name in partners}
+        yield from _new_params({name: new[name] for name in new if name not in met}, further, path, comparison)
+        yield from _further_changes(further, _further(after, structure), f"{path}/x-further-params", comparison)
         kept = [name for name in old if name in new]
         if structure != "by-name" and new_structure != "by-name" and list(new)[: len(kept)] != kept:
             yield Change(path, f"the order changed from {_listed(old)} to {_listed(new)}: calls by position break")
@@ -106,6 +115,30 @@ def _described(method: Members, references: References, path: str) -> dict[str, 
         raise DescriptionError(f"{path} is no list")
     found = [references.resolve(param, path) for param in listed]
     return {_name(param, path): param for param in found}
+
+
+def _further(method: Members, structure: object) -> JsonValue:
+    """Return the schema of the parameters that are not listed, as callers pass them; None where none are taken."""
+    found = method.get("x-further-params")
+    way = "by-position" if structure == "by-position" else "by-name"
+    return found.get(way) if isinstance(found, Mapping) else None
+
+
+def _new_params(
+    new: Mapping[str, Members], further: JsonValue, path: str, comparison: SchemaComparison
+) -> Iterator[Change]:
+    for name, param in new.items():
+        if param.get("required"):
+            yield Change(f"{path}/{name}", "the parameter is new and required")
+        elif further is not None:
+            yield from comparison.changes(further, param.get("schema", {}), f"{path}/{name}")
+
+
+def _further_changes(old: JsonValue, new: JsonValue, path: str, comparison: SchemaComparison) -> Iterator[Change]:
+    if old is not None and new is not None:
+        yield from comparison.changes(old, new, path)
+    elif old is not None:
+        yield Change(path, "further parameters are not taken any more")
 
 
 def _codes(method: Members, references: References, path: str) -> dict[int, str]:

@@ -3,7 +3,7 @@
 import keyword
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from gemstone_events.logs import printable
 
@@ -23,6 +23,9 @@ class Names:
 
     def __init__(self, reserved: Iterable[str] = ()) -> None:
         self._taken = set(reserved)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._taken)
 
     def take(self, wanted: str) -> str:
         """Return an identifier like ``wanted`` that nobody has yet; it begins with a letter."""

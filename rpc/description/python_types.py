@@ -43,7 +43,7 @@ class Value:
 
 @dataclass(slots=True)
 class Record:
-    """A dataclass."""
+    """A dataclass; its values are named as on the wire, as long as not all classes are known."""
 
     name: str
     description: str
@@ -132,11 +132,11 @@ class PythonTypes:
         made = Record(self._names.take(class_name(wanted)), _text(schema.get("description")))
         self._hints[id(schema)] = made.name  # known before its members are looked at, for it may hold itself
         self.records.append(made)
-        names, required = Names(TYPE_NAMES | {"Meta", "Schema"}), required_of(schema)
+        required = required_of(schema)
         for key, member in properties_of(schema).items():
             text = _text(member.get("description")) if isinstance(member, Mapping) else ""
             inner = f"{made.name}{class_name(key)}"
-            made.values.append(self.value(names.take(key), key, member, key in required, inner, text, depth + 1))
+            made.values.append(self.value(key, key, member, key in required, inner, text, depth + 1))
         return made.name
 
     def _array(self, schema: Members, wanted: str, depth: int) -> str:

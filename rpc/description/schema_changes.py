@@ -14,12 +14,13 @@ from gemstone_events.rpc.description.references import References
 from gemstone_events.rpc.description.schema_forms import (
     Alternative,
     alternatives,
+    form_of,
+    is_among,
     is_within,
     overlap,
     properties_of,
     required_of,
     takes_all,
-    takes_value,
     type_of,
     values_of,
 )
@@ -27,6 +28,12 @@ from gemstone_events.strict_json import JsonValue
 
 _LOWER_BOUNDS = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _UPPER_BOUNDS = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
+_BESIDE = {
+    "minimum": "exclusiveMinimum",
+    "exclusiveMinimum": "minimum",
+    "maximum": "exclusiveMaximum",
+    "exclusiveMaximum": "maximum",
+}
 _MUST_EQUAL = ("format", "multipleOf", "uniqueItems")
 _INCOMPARABLE = ("pattern", "not", "if", "patternProperties", "propertyNames", "dependencies", "contains")
 
@@ -68,18 +75,28 @@ class SchemaComparison:
     def _best(self, given: Alternative, takes: Sequence[Alternative], path: str) -> Iterator[Change]:
         """Compare with the alternative that fits best."""
         if (values := values_of(given.schema)) is not None:
-            yield from self._missing_values(values, takes, path)
+            yield from self._missing_values(values, given.schema, takes, path)
             return
         tried = [self._remembered(given, taken, path) for taken in takes if overlap(given.schema, taken.schema)]
         if tried:
-            yield from min(tried, key=lambda found: sum(change.is_breaking for change in found))
+            yield from min(tried, key=lambda found: (sum(change.is_breaking for change in found), len(found)))
         else:
             yield Change(path, self._moved("type", _kinds([given]), _kinds(takes)))
 
-    def _missing_values(self, values: Sequence[JsonValue], takes: Sequence[Alternative], path: str) -> Iterator[Change]:
+    def _missing_values(
+        self, values: Sequence[JsonValue], given: Mapping[str, JsonValue], takes: Sequence[Alternative], path: str
+    ) -> Iterator[Change]:
+        more = {name: given[name] for name in ("format", *_INCOMPARABLE) if name in given}
         for value in values:
-            if not any(takes_value(taken.schema, value) for taken in takes):
+            if not any(self._takes_value(taken.schema, value, more, path) for taken in takes):
                 yield Change(path, f"the value {shown(value)} {'is new' if self.new_gives else 'is gone'}")
+
+    def _takes_value(
+        self, taken: Mapping[str, JsonValue], value: JsonValue, more: Mapping[str, JsonValue], path: str
+    ) -> bool:
+        if (values := values_of(taken)) is not None:
+            return is_among(value, values)
+        return not any(change.is_breaking for change in self._compare({**more, **form_of(value)}, taken, path))
 
     def _remembered(self, given: Alternative, taken: Alternative, path: str) -> Sequence[Change]:
         pair = (given.name, taken.name)
@@ -105,11 +122,9 @@ class SchemaComparison:
 
     def _limits(self, given: Mapping[str, JsonValue], taken: Mapping[str, JsonValue], path: str) -> Iterator[Change]:
         for keyword in (*_LOWER_BOUNDS, *_UPPER_BOUNDS):
-            limit, own = taken.get(keyword), given.get(keyword)
-            if not isinstance(limit, int | float):
-                continue
-            if not isinstance(own, int | float) or (own < limit if keyword in _LOWER_BOUNDS else own > limit):
-                yield Change(path, self._moved(keyword, own, limit))
+            limit = taken.get(keyword)
+            if isinstance(limit, int | float) and not _keeps(given, keyword, limit):
+                yield Change(path, self._moved(keyword, given.get(keyword), limit))
         for keyword in _MUST_EQUAL:
             if keyword in taken and taken[keyword] not in (given.get(keyword), False):
                 yield Change(path, self._moved(keyword, given.get(keyword), taken[keyword]))
@@ -172,6 +187,17 @@ class SchemaComparison:
     def _moved(self, what: str, given: object, taken: object) -> str:
         old, new = (taken, given) if self.new_gives else (given, taken)
         return f"{what} changed from {said(old)} to {said(new)}"
+
+
+def _keeps(given: Mapping[str, JsonValue], keyword: str, limit: float) -> bool:
+    """Tell whether all that a schema gives is within a bound, by its own one, or by that which in- or excludes itself."""
+    sign = 1 if keyword in _LOWER_BOUNDS else -1
+    own, other = given.get(keyword), given.get(_BESIDE.get(keyword, ""))
+    if isinstance(own, int | float) and sign * own >= sign * limit:
+        return True
+    if not isinstance(other, int | float):
+        return False
+    return sign * other > sign * limit or (other == limit and keyword in ("minimum", "maximum"))
 
 
 def _kinds(choices: Sequence[Alternative]) -> str:

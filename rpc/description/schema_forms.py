@@ -94,12 +94,26 @@ def values_of(schema: Members) -> Sequence[JsonValue] | None:
     return values if isinstance(values, list) else None
 
 
-def takes_value(schema: Members, value: JsonValue) -> bool:
-    """Tell whether a schema takes a value, as far as values and types go."""
-    values = values_of(schema)
-    if values is not None:
-        return _key(value) in map(_key, values)
-    return type_of(schema) is None or is_within(_type_of_value(value), type_of(schema))
+def is_among(value: JsonValue, values: Sequence[JsonValue]) -> bool:
+    """Tell whether a value is one of some: 1 is not true."""
+    return _key(value) in map(_key, values)
+
+
+def form_of(value: JsonValue) -> Members:
+    """Return a schema that says all of a value but what a text is."""
+    form: dict[str, JsonValue] = {"type": _type_of_value(value)}
+    match value:
+        case bool() | None:
+            return form
+        case int() | float():
+            return {**form, "minimum": value, "maximum": value}
+        case str():
+            return {**form, "minLength": len(value), "maxLength": len(value)}
+        case Mapping():
+            members: Members = {name: form_of(member) for name, member in value.items()}
+            return {**form, "properties": members, "required": list(value), "additionalProperties": False}
+        case _:
+            return {**form, "items": [form_of(item) for item in value], "minItems": len(value), "maxItems": len(value)}
 
 
 def type_of(schema: Members) -> str | None:

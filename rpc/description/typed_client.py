@@ -190,6 +190,6 @@ def _members(record: Record) -> list[tuple[str, object]]:
     found: list[tuple[str, object]] = []
     for field in dataclasses.fields(cast("Any", record)):
         value = getattr(record, field.name)
-        if value is not None or field.default is dataclasses.MISSING:
+        if value is not None or field.default is not None:
             found.append((str(field.metadata.get("data_key", field.name)), value))
     return found

@@ -3,6 +3,7 @@
 What is written is written as it is, so that reading it again tells whether it fits.
 """
 
+import datetime
 from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from enum import Enum
@@ -76,6 +77,24 @@ class Exact(fields.Decimal):
         return str(value) if isinstance(value, Decimal) else value  # never format(value, "f"): 1E+999999 is legal
 
 
+class Day(fields.Date):
+    """A date; a datetime is more than that, and its time would get lost."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
+        if isinstance(value, datetime.datetime):
+            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE)
+        return super()._serialize(value, attr, obj, **options)
+
+
+class Span(fields.TimeDelta):
+    """A number of seconds: no text, no truth value."""
+
+    def _deserialize(self, value: object, attr: str | None, data: object, **options: object) -> datetime.timedelta:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.make_error("invalid")
+        return super()._deserialize(value, attr, data, **options)
+
+
 class WholeKey(Whole):
     """An integer as the key of an object, where JSON has texts only."""
 
@@ -96,6 +115,8 @@ class Array(fields.List[Any]):
         make: what makes the collection of them.
     """
 
+    default_error_messages = {"unhashable": "Not a valid element of a set."}  # noqa: RUF012, as marshmallow declares it
+
     def __init__(self, inner: AnyField, make: Callable[[Iterable[object]], Collection[object]], **options: Any) -> None:
         super().__init__(inner, **options)
         self.make = make
@@ -106,7 +127,11 @@ class Array(fields.List[Any]):
         return super()._serialize(value, attr, obj, **options)
 
     def _deserialize(self, value: object, attr: str | None, data: object, **options: object) -> Any:
-        return self.make(super()._deserialize(value, attr, data, **options))
+        elements = super()._deserialize(value, attr, data, **options)
+        try:
+            return self.make(elements)
+        except TypeError as error:
+            raise self.make_error("unhashable") from error
 
 
 class OneOf(fields.Raw):
@@ -158,7 +183,11 @@ class AnyOf(fields.Raw):
 
     def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
         reasons: list[str | list[object] | dict[object, object]] = []
-        for candidate in self.candidates:
+        if value is None and self.allow_none:
+            return None
+        # Written as what it derives from, a dataclass would lose what it has of its own.
+        own = [each for each in self.candidates if isinstance(each, Record) and each.kind is type(value)]
+        for candidate in [*own, *self.candidates]:
             try:
                 return write(candidate, value)
             except ValidationError as error:
@@ -214,9 +243,7 @@ def write(field: AnyField, value: object) -> Any:
     """
     try:
         raw = field.serialize("value", {"value": value})
-    except (AttributeError, TypeError, ValueError) as error:  # a ValidationError is a ValueError
-        if isinstance(error, ValidationError):
-            raise
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValidationError(f"Cannot be written: {error}") from error
     field.deserialize(raw)
     return raw

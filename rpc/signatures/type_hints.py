@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from enum import Enum
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 from gemstone_events.strict_json import JsonValue
@@ -34,7 +33,8 @@ def resolve(hint: object, namespace: Mapping[str, object], local: Mapping[str, o
     """
     if is_anything(hint):
         return object
-    holder = SimpleNamespace(__annotations__={"hint": hint})
+    # A class, for only there ClassVar and Final may stand.
+    holder = type("", (), {"__annotations__": {"hint": hint}})
     local = {**local, "JsonValue": object}
     for more in ({}, _OF_JSON_VALUE):  # a hint such as dict[str, JsonValue] names them in its author's module
         try:
@@ -75,6 +75,13 @@ def is_rich(hint: object) -> bool:
     return any(isinstance(part, type) and _is_rich_type(part) for part in _parts(hint))
 
 
+def behind(hint: object) -> object:
+    """Return what a ``NewType``, or an alias made by ``type X = ...``, stands for; any other hint is returned itself."""
+    while (found := getattr(hint, "__supertype__", None) or getattr(hint, "__value__", None)) is not None:
+        hint = found
+    return hint
+
+
 def shown(hint: object) -> str:
     """Return a hint for people."""
     return hint.__qualname__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
@@ -85,8 +92,13 @@ def _is_rich_type(kind: type) -> bool:
 
 
 def _parts(hint: object) -> Iterator[object]:
-    yield hint
-    if isinstance(hint, typing.NewType):
-        yield from _parts(hint.__supertype__)
-    for argument in typing.get_args(hint):
-        yield from _parts(argument)
+    """Yield a hint and all that is inside it; an alias made by ``type X = ...`` may be inside itself."""
+    pending, seen = [hint], set[int]()
+    while pending:
+        part = pending.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        found = behind(part)
+        yield found
+        pending += [typing.get_origin(found), *typing.get_args(found)]

@@ -13,9 +13,12 @@ dataclass                                  an object; unknown members are refuse
 ``UUID``, ``Decimal``                      a text
 ``list``, ``Sequence``, ``set``, ``tuple`` an array
 ``dict``, ``Mapping``                      an object
-``A | B``, ``Literal``                     what fits first; one of the values
+``A | B``                                  what fits first; a value that is a dataclass of the union, as that one
+``Literal``                                one of the values, texts, integers, True, False and None
 ``Annotated[X, Range(min=1)]``             as X, with marshmallow's validators; or as the given marshmallow field
 =========================================  ==================================================================
+
+A ``NewType``, and an alias made by ``type X = ...``, is what it stands for. A dataclass must not be generic.
 
 A dataclass's field may have marshmallow's ``validate``, ``data_key`` and ``metadata`` in its ``metadata``, or a
 ``marshmallow_field`` of its own. A ``ValueError`` from ``__post_init__`` refuses the value. A dataclass with a
@@ -42,7 +45,7 @@ from marshmallow import Schema, ValidationError, fields, post_load, validate
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.signatures import strict_fields
 from gemstone_events.rpc.signatures.strict_fields import AnyField, Options
-from gemstone_events.rpc.signatures.type_hints import UnresolvedHint, hints_of, is_anything, shown
+from gemstone_events.rpc.signatures.type_hints import UnresolvedHint, behind, hints_of, is_anything, shown
 
 _SIMPLE: Mapping[object, type[AnyField]] = {
     str: strict_fields.Text,
@@ -52,9 +55,9 @@ _SIMPLE: Mapping[object, type[AnyField]] = {
     None: strict_fields.Null,
     type(None): strict_fields.Null,
     datetime.datetime: fields.DateTime,
-    datetime.date: fields.Date,
+    datetime.date: strict_fields.Day,
     datetime.time: fields.Time,
-    datetime.timedelta: fields.TimeDelta,
+    datetime.timedelta: strict_fields.Span,
     uuid.UUID: fields.UUID,
     Decimal: strict_fields.Exact,
 }
@@ -83,8 +86,8 @@ def field_for(hint: object, **options: Any) -> AnyField:
         return fields.Raw(**{**options, "allow_none": True})
     if isinstance(hint, collections.abc.Hashable) and hint in _SIMPLE:
         return _SIMPLE[hint](**options)
-    if isinstance(hint, typing.NewType):
-        return field_for(hint.__supertype__, **options)
+    if (meant := behind(hint)) is not hint:
+        return field_for(meant, **options)
     if (origin := typing.get_origin(hint)) is not None:
         return _field_for_generic(hint, origin, options)
     if isinstance(hint, type):
@@ -98,6 +101,28 @@ def field_for(hint: object, **options: Any) -> AnyField:
         f"{shown(hint)} cannot be read from JSON: use str, int, float, bool, None, a dataclass, an Enum, datetime, "
         "date, time, timedelta, UUID, Decimal, or list, set, tuple, dict, Literal, Union and Annotated of these"
     )
+
+
+def look_into(field: AnyField) -> None:
+    """Make the schemas of all dataclasses in a field now, not when the first call comes.
+
+    Raises:
+        TypeHintError: a field of one cannot be read from JSON; the message names it.
+    """
+    pending, seen = [field], set[type]()
+    while pending:
+        match pending.pop():
+            case strict_fields.Record() as record if record.kind not in seen:
+                seen.add(record.kind)
+                pending += record.schema.fields.values()
+            case fields.List() as array:
+                pending.append(array.inner)
+            case fields.Tuple() as array:
+                pending += array.tuple_fields
+            case fields.Dict() as table if table.value_field is not None:
+                pending.append(table.value_field)
+            case strict_fields.AnyOf() as union:
+                pending += union.candidates
 
 
 @lru_cache(maxsize=1024)
@@ -139,8 +164,6 @@ class _RecordSchema(Schema):
     def _make_record(self, members: Mapping[str, object], **options: object) -> object:
         try:
             return self._kind(**members)
-        except ValidationError:
-            raise
         except ValueError as error:
             raise ValidationError(str(error)) from error
 
@@ -166,7 +189,11 @@ def _field_for_generic(hint: object, origin: object, options: Options) -> AnyFie
         return _field_for_annotated(arguments[0], arguments[1:], options)
     if origin in (typing.Union, types.UnionType):
         return _field_for_union(arguments, options)
+    if origin is typing.Final:
+        return field_for(arguments[0], **options)
     if origin is typing.Literal:
+        if any(isinstance(value, Enum | bytes) for value in arguments):
+            raise TypeHintError(f"{shown(hint)} cannot be read from JSON: write texts, integers, True, False and None")
         return strict_fields.OneOf(arguments, **options)
     if origin in _LISTS:
         return strict_fields.Array(field_for(*arguments or (object,)), list, **options)
@@ -175,13 +202,18 @@ def _field_for_generic(hint: object, origin: object, options: Options) -> AnyFie
     if origin is frozenset:
         return strict_fields.Array(field_for(*arguments or (object,)), frozenset, **options)
     if origin is tuple:
-        if not arguments or (len(arguments) == 2 and arguments[1] is Ellipsis):
+        if hint in (tuple, tuple) or (len(arguments) == 2 and arguments[1] is Ellipsis):
             return strict_fields.Array(field_for(*arguments[:1] or (object,)), tuple, **options)
         return fields.Tuple([field_for(argument) for argument in arguments], **options)
     if origin in _MAPPINGS:
         key, value = arguments or (str, object)
         return fields.Dict(keys=_key_field_for(key), values=field_for(value), **options)
-    raise TypeHintError(f"{shown(hint)} cannot be read from JSON: use list, set, tuple, dict or a dataclass instead")
+    instead = (
+        "a dataclass that is not generic"
+        if dataclasses.is_dataclass(origin)
+        else "list, set, tuple, dict or a dataclass"
+    )
+    raise TypeHintError(f"{shown(hint)} cannot be read from JSON: use {instead} instead")
 
 
 def _key_field_for(hint: object) -> AnyField:
@@ -193,7 +225,7 @@ def _key_field_for(hint: object) -> AnyField:
     field = field_for(hint)
     if isinstance(field, strict_fields.Member) and field.by_value and isinstance(field.field, strict_fields.Whole):
         raise TypeHintError(f"{shown(hint)} cannot be the key of a JSON object: its values are integers")
-    if not isinstance(field, _KEY_FIELDS):
+    if not isinstance(field, _KEY_FIELDS) or field.allow_none:
         raise TypeHintError(
             f"{shown(hint)} cannot be the key of a JSON object: use str, int, UUID, or an Enum of texts"
         )
@@ -206,6 +238,7 @@ def _field_for_union(members: Sequence[object], options: Options) -> AnyField:
         options = {**options, "allow_none": True}
     if len(others) == 1:
         return field_for(others[0], **options)
+    others.sort(key=lambda member: member is datetime.datetime)  # which takes a date for midnight
     return strict_fields.AnyOf([field_for(member) for member in others], **options)
 
 

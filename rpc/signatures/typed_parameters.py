@@ -22,7 +22,7 @@ from gemstone_events.rpc.errors import InvalidParams
 from gemstone_events.rpc.protocol import Params
 from gemstone_events.rpc.signatures.strict_fields import AnyField, write
 from gemstone_events.rpc.signatures.type_hints import UnresolvedHint, is_anything, is_rich, namespace_of, resolve
-from gemstone_events.rpc.signatures.typed_fields import TypeHintError, field_for, schema_for
+from gemstone_events.rpc.signatures.typed_fields import TypeHintError, field_for, look_into, schema_for
 from gemstone_events.strict_json import JsonValue
 
 __all__ = ["ResultError", "TypeHintError", "TypedFunction", "field_for", "schema_for", "typed_function", "why_unbound"]
@@ -212,9 +212,13 @@ def _resolved(signature: Signature, namespace: Mapping[str, object]) -> tuple[di
 
 def _field(name: str, place: str, hint: object) -> AnyField:
     try:
-        return field_for(hint)
+        field = field_for(hint)
+        look_into(field)
     except TypeHintError as error:
         raise TypeHintError(f"the type hint of {place} of {name!r}: {error}") from None
+    except RecursionError:
+        raise TypeHintError(f"the type hint of {place} of {name!r} holds itself: let a dataclass do that") from None
+    return field
 
 
 def _by_name(bound: inspect.BoundArguments) -> dict[str, object]:

@@ -243,3 +243,11 @@ def test_a_reloader_that_waits_for_a_change_ends_on_a_signal(gemstone: Gemstone)
     shop.wait_for("waiting for a change")
     shop.signal(signal.SIGTERM)
     assert shop.status() == 1
+
+
+def test_a_command_whose_output_is_closed_does_its_work_all_the_same(gemstone: Gemstone) -> None:
+    for name in ("describe", "call"):
+        target = ["shop.py"] if name == "describe" else [start_shop(gemstone)[1], "add", "2"]
+        closed = ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *command(name, *target)]
+        done = subprocess.run(closed, cwd=gemstone.folder, stderr=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")

@@ -471,3 +471,104 @@ def test_the_commands_explain_themselves_with_examples(gemstone: Gemstone, words
     printed, _ = gemstone(words, "--help")
     assert "Examples" in printed
     assert f"gemstone {words} " in printed
+
+
+WILD = """
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gemstone_events import MicroService, exposed_method
+
+
+class Access(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+
+
+@dataclass
+class Plain:
+    x: int
+
+
+@dataclass
+class Rich(Plain):
+    y: int = 0
+
+
+@dataclass
+class Everything:
+    kinds: ClassVar[int] = 1
+    place: tuple[int, str] = (1, "a")
+    either: int | str | None = None
+    day: dt.date | dt.datetime | None = None
+    access: Access = Access.READ | Access.WRITE
+    note: str | None = "x"
+    field: str = "f"
+    other: list[Plain | Rich] = dataclasses.field(default_factory=list)
+
+
+class Wild(MicroService):
+    name = "wild"
+    port = 0
+
+    @exposed_method("keep")
+    def keep(self, value: Everything) -> Everything:
+        return value
+
+    @exposed_method("pick")
+    def pick(self, key: str) -> int | str | None:
+        return {"one": 1}.get(key)
+
+    @exposed_method("total")
+    def total(self, first: int, *more: int, factor: int = 1) -> int:
+        return (first + sum(more)) * factor
+"""
+
+USE_WILD = """
+import datetime as dt
+import sys
+
+from wild_client import Everything, Rich, Wild
+
+with Wild(sys.argv[1]) as wild:
+    first = wild.keep(Everything())
+    assert (first.place, first.either, first.access, first.note) == ((1, "a"), None, 3, "x")
+    for day in (dt.date(2026, 1, 2), dt.datetime(2026, 1, 2, 3)):
+        sent = Everything(day=day, note=None, either="a", field_="g", other=[Rich(x=1, y=2)])
+        kept = wild.keep(sent)
+        assert (kept.day, kept.note, kept.either, kept.field_) == (day, None, "a", "g")
+        assert type(kept.day) is type(day)
+    assert (wild.pick("one"), wild.pick("two")) == (1, None)
+    assert wild.total(1, 2, 3) == 6
+print("done")
+"""
+
+
+def test_services_of_the_odder_hints_are_described_and_called_by_their_clients(gemstone: Gemstone) -> None:
+    gemstone.write("wild.py", WILD)
+    check_openrpc_schema(json.loads(gemstone("describe", "wild.py")[0]))
+    gemstone("generate-client", "wild.py", "--output", "wild_client.py")
+    gemstone.write("use_wild.py", USE_WILD)
+    url = gemstone.start("run", "wild.py").wait_for(r"wild is ready: (\S+);")[1]
+    assert run(gemstone.folder, "use_wild.py", url) == "done\n"
+    assert run(gemstone.folder, "use_wild.py", bus(gemstone).replace("#desk", "#wild")) == "done\n"
+    assert gemstone("compat", url, "wild.py")[0] == "nothing that matters changed\n"
+    mypy = ["-m", "mypy", "--strict", f"--cache-dir={os.devnull}", "--follow-imports=silent"]
+    run(gemstone.folder, *mypy, "wild_client.py", "use_wild.py", MYPYPATH=str(ROOT))
+
+
+def test_schemas_that_are_nested_too_deeply_cannot_be_compared(gemstone: Gemstone) -> None:
+    for name in ("old", "new"):
+        schemas: dict[str, object] = {"s5000": {"type": "string" if name == "old" else "integer"}}
+        for number in range(5000):
+            schemas[f"s{number}"] = {"properties": {"next": {"$ref": f"#/components/schemas/s{number + 1}"}}}
+        method = {"name": "m", "params": [{"name": "p", "schema": {"$ref": "#/components/schemas/s0"}}]}
+        gemstone.write(
+            f"{name}.json", json.dumps({"openrpc": "1.3.2", "methods": [method], "components": {"schemas": schemas}})
+        )
+    assert "too deeply" in fails(gemstone, "compat", "old.json", "new.json")

@@ -324,3 +324,24 @@ def test_a_registry_ends_well_and_leaves_nothing(gemstone: Gemstone) -> None:
     registry.signal(signal.SIGTERM)
     assert registry.status() == 0
     assert not (gemstone.folder / ".gemstone").exists()
+
+
+def test_what_a_command_line_cannot_mean_is_a_wrong_usage(gemstone: Gemstone) -> None:
+    url = "http://127.0.0.1:9/api"
+    assert "lone surrogate" in fails(gemstone, "call", url, "add", "\udcff", status=2)
+    assert "lone surrogate" in fails(gemstone, "call", url, "add", "a=\udcff", status=2)
+    assert "lone surrogate" in fails(gemstone, "call", url, "\udcff", status=2)
+    assert "stands after '--', as in add -- 2 -5" in fails(gemstone, "call", url, "add", "2", "-5", status=2)
+    for number in ("nan", "inf"):
+        for arguments in (
+            ["call", url, "add", f"--timeout={number}"],
+            ["describe", url, f"--timeout={number}"],
+            ["services", f"--interval={number}"],
+            ["registry", f"--time-to-live={number}"],
+        ):
+            assert f"{number} is no number of seconds" in fails(gemstone, *arguments, status=2)
+
+
+def test_a_value_may_begin_with_a_minus_sign(gemstone: Gemstone) -> None:
+    start_echo(gemstone)
+    assert gemstone("call", "echo", "add", "--json", "--", "2", "-5") == ("-3\n", "")

@@ -5,7 +5,8 @@ import json
 import pytest
 import rich_click as click
 
-from gemstone_events.cli.call import outcome_of, read_header, read_params, show
+from gemstone_events.cli.arguments import read_headers
+from gemstone_events.cli.call import outcome_of, read_params, show
 from gemstone_events.cli.command import Failure
 from gemstone_events.rpc.call_errors import CallTimeoutError, OutcomeUnknownError, called_service_error
 from gemstone_events.strict_json import JsonValue
@@ -30,13 +31,13 @@ def test_parameters_that_go_both_ways_or_twice_are_a_wrong_usage(texts: list[str
 
 
 def test_a_header_is_a_name_and_a_value() -> None:
-    assert read_header("Authorization:  Bearer a:b ") == ("authorization", "Bearer a:b")
+    assert read_headers(["Authorization:  Bearer a:b "]) == {"authorization": "Bearer a:b"}
 
 
 @pytest.mark.parametrize("text", ["nonsense", ":x", " : x", "a:b\nc", "a b:c"])
 def test_what_is_no_header_is_a_wrong_usage(text: str) -> None:
     with pytest.raises(click.UsageError, match="KEY:VALUE"):
-        read_header(text)
+        read_headers([text])
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,14 @@ async def fail_with(error: OutcomeUnknownError) -> JsonValue:
     raise error
 
 
-@pytest.mark.parametrize("said", ["the connection broke", "billing gave no answer in time; it may still carry it out"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "the connection broke",
+        "billing gave no answer in time; it may still carry it out",
+        "no answer of billing within 1.000 s: it may have been carried out",
+    ],
+)
 async def test_that_a_call_may_have_been_carried_out_is_said_once(said: str) -> None:
     with pytest.raises(Failure) as caught:
         await outcome_of(fail_with(CallTimeoutError(said)))

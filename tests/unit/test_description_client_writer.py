@@ -2,6 +2,8 @@
 
 import ast
 import json
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from gemstone_events.rpc.description.client_writer import write_client
 from gemstone_events.rpc.description.references import DescriptionError
+from gemstone_events.rpc.description.typed_client import to_json
 
 EVIL = '"""); __import__("os").abort()  # \\'
 IMPORTS = {
@@ -399,3 +402,46 @@ def test_documents_that_double_at_every_step_or_never_end_take_no_time() -> None
     )
     assert len(text) < 20_000
     assert signature(text, "b") == "b(self) -> Any"
+
+
+def load(text: str) -> ModuleType:
+    """Return a module, imported."""
+    module = ModuleType("written_client")
+    sys.modules[module.__name__] = module
+    exec(text, module.__dict__)  # noqa: S102 - it was written here
+    return module
+
+
+def test_nothing_in_a_class_hides_what_its_hints_are_written_with() -> None:
+    record = {
+        "type": "object",
+        "properties": {
+            "field": {"type": "string", "default": "x"},
+            "class": {"type": "string"},
+            "Part": {"$ref": "#/components/schemas/Part"},
+            "other": {"$ref": "#/components/schemas/Part"},
+        },
+    }
+    part = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    reference = {"$ref": "#/components/schemas/Whole"}
+    text = written(method("Part"), method("get", result=reference), schemas={"Whole": record, "Part": part})
+    for line in (
+        'field_: str = field(metadata={"data_key": "field"}',
+        "Part_: Part | None = field(",
+        "def Part_(self)",
+    ):
+        assert line in text
+    module = load(text)
+    whole = module._GET.read({"field": "y", "Part": {"a": 1}})
+    assert (whole.field_, whole.Part_.a, whole.other) == ("y", 1, None)
+
+
+def test_none_is_sent_where_the_default_is_something_else() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"note": {"type": ["string", "null"], "default": "x"}, "when": {"type": "string"}},
+    }
+    text = written(method("get", result={"$ref": "#/components/schemas/Note"}), schemas={"Note": schema})
+    note = load(text).Note
+    assert to_json(note(note=None)) == {"note": None}
+    assert to_json(note()) == {"note": "x"}

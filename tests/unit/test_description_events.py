@@ -324,3 +324,29 @@ def test_a_document_says_itself_what_it_describes() -> None:
     assert described_kind(described()) == "asyncapi"
     with pytest.raises(DescriptionError):
         described_kind({"openapi": "3.1.0"})
+
+
+def test_an_event_that_was_only_seen_and_is_not_seen_again_is_risky() -> None:
+    seen = described(emitted=["order.seen"])
+    [change] = asyncapi_changes(seen, described())
+    assert (change.path, change.is_breaking) == ("send/order.seen", False)
+    assert asyncapi_changes(described(), seen) == []
+
+
+def test_an_event_is_declared_by_a_pattern_too() -> None:
+    old = described(schemas={"order.*": SMALL()}, emitted=["order.placed"])
+    assert asyncapi_changes(old, described(schemas={"order.*": SMALL()})) == []
+    assert Change(f"send/{PAYLOAD}/id", "type changed from integer to string") in asyncapi_changes(
+        sent(SMALL()), described(schemas={"order.*": TEXT()})
+    )
+
+
+def test_a_handler_of_a_pattern_meets_what_was_sent_to_those_of_names() -> None:
+    class Shop:
+        @event_handler("order.*", schema=STRICT)
+        def deliver(self, body) -> None: ...
+
+    [work, note] = asyncapi_changes(handled(SMALL), described(Shop()))
+    assert (work.path, work.is_breaking) == ("receive/order.placed", False)
+    assert "by a pattern only" in work.message
+    assert note == Change(f"receive/{PAYLOAD}/note", "is new and required")

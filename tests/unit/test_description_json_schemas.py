@@ -16,6 +16,11 @@ from gemstone_events.rpc.description.json_schemas import JsonSchemas
 from gemstone_events.strict_json import JsonValue
 
 
+class Access(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+
+
 class Colour(enum.Enum):
     RED = "red"
     BLUE = "blue"
@@ -81,6 +86,11 @@ ANYTHING: Sequence[object] = [Any, object, bytes, complex, JsonValue, int.__add_
         (CustomerId, {"type": "integer"}),
         (Annotated[int, validate.Range(min=1, max=9)], {"type": "integer", "minimum": 1, "maximum": 9}),
         (Annotated[str, validate.Length(max=5)], {"type": "string", "maxLength": 5}),
+        (
+            Annotated[int, validate.Range(min=1, max=9, min_inclusive=False, max_inclusive=False)],
+            {"type": "integer", "exclusiveMinimum": 1, "exclusiveMaximum": 9},
+        ),
+        (Access, {"type": "integer"}),
     ],
 )
 def test_a_type_hint_says_what_json_holds(hint: object, schema: object) -> None:
@@ -181,3 +191,19 @@ def test_all_that_is_written_is_a_json_schema() -> None:
     schemas.of_schema(OrderSchema())
     for schema in schemas.components.values():
         Draft7Validator.check_schema(schema)
+
+
+@dataclass
+class Defaults:
+    place: tuple[int, str] = (1, "a")
+    either: int | str | None = None
+    wrong: Colour = "red"  # type: ignore[assignment]
+
+
+def test_whatever_the_defaults_and_the_members_of_a_dataclass_it_is_described() -> None:
+    schemas = JsonSchemas()
+    schemas.of_hint(list[Defaults])
+    found = schemas.components["Defaults"]["properties"]  # type: ignore[index,call-overload]
+    assert found["place"]["items"] == [{"type": "integer"}, {"type": "string"}]
+    assert found["either"]["default"] is None
+    assert found["wrong"] == {"type": "string", "enum": ["red", "blue"]}

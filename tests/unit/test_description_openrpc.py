@@ -342,3 +342,19 @@ def test_a_document_is_made_once_until_the_addresses_change() -> None:
 def test_no_author_can_take_a_reserved_name() -> None:
     with pytest.raises(ServiceConfigurationError, match="reserves names"):
         Method("rpc.discover", place)
+
+
+def test_what_only_has_a_name_is_not_described_where_parameters_go_by_position() -> None:
+    def call(a: int, *rest: str, flag: bool = False) -> None: ...
+
+    found = described(Method("call", call))["call"]
+    assert found["paramStructure"] == "by-position"
+    assert [param["name"] for param in found["params"]] == ["a"]
+
+
+def test_a_needed_name_makes_parameters_go_by_name() -> None:
+    def call(*rest: str, flag: bool) -> None: ...
+
+    found = described(Method("call", call))["call"]
+    assert found["paramStructure"] == "by-name"
+    assert [param["name"] for param in found["params"]] == ["flag"]

@@ -1,5 +1,6 @@
 """What a new version of a service breaks for its callers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from gemstone_events.rpc.description.openrpc_changes import check_openrpc, openr
 from gemstone_events.rpc.description.references import DescriptionError
 from gemstone_events.rpc.errors import RpcError
 from gemstone_events.rpc.methods import Method
+
+PARAMS = "methods/call/params"
 
 
 class OutOfStock(RpcError):
@@ -183,3 +186,55 @@ def test_a_method_that_cannot_be_read_is_an_error(method: object) -> None:
     broken = {"openrpc": "1.3.2", "methods": [method]}
     with pytest.raises(DescriptionError):
         openrpc_changes(broken, broken)
+
+
+def test_names_do_not_matter_where_parameters_go_by_position_only() -> None:
+    def old(a: int, b: str, /) -> None: ...
+    def renamed(x: int, y: str, /) -> None: ...
+    def swapped(b: str, a: int, /) -> None: ...
+    def shorter(a: int, /) -> None: ...
+    def longer(x: int, y: str, z: int = 1, /) -> None: ...
+
+    assert changes(old, renamed) == changes(old, longer) == []
+    assert [change.path for change in changes(old, swapped)] == [f"{PARAMS}/a", f"{PARAMS}/b", PARAMS]
+    assert changes(old, shorter) == [Change(f"{PARAMS}/b", "the parameter is gone")]
+
+
+@pytest.mark.parametrize("star", ["*", "**"])
+def test_further_parameters_are_compared_too(star: str) -> None:
+    def function(parameters: str) -> Callable[..., object]:
+        made: dict[str, Callable[..., object]] = {}
+        exec(f"def call({parameters}) -> None: ...", made)  # noqa: S102 - for what stars there may be
+        return made["call"]
+
+    slash, old = "/, " if star == "*" else "", function(f"{star}a: int")
+    further = f"{PARAMS}/x-further-params"
+    assert changes(old, function("")) == [Change(further, "further parameters are not taken any more")]
+    assert changes(old, function(f"{star}a: str")) == [Change(further, "type changed from integer to string")]
+    assert changes(old, function(f"{star}a: float")) == []
+    assert changes(old, function(f"b: int = 1, {slash}{star}a: int")) == []
+    assert changes(old, function(f"b: str = '', {slash}{star}a: int")) == [
+        Change(f"{PARAMS}/b", "type changed from integer to string")
+    ]
+    assert not any(change.is_breaking for change in changes(function(""), old))
+
+
+def test_what_is_no_longer_listed_may_be_taken_as_something_further() -> None:
+    def old(*, a: int = 1) -> None: ...
+    def new(**more: int) -> None: ...
+    def by_place(a: int = 1) -> None: ...
+
+    assert changes(old, new) == []
+    assert changes(by_place, new) == [Change(f"{PARAMS}/a", "the parameter is gone")]
+
+
+def test_schemas_that_hold_each_other_too_deeply_are_an_error() -> None:
+    def chain(leaf: str) -> dict[str, Any]:
+        schemas: dict[str, Any] = {"s9999": {"type": leaf}}
+        for number in range(9999):
+            schemas[f"s{number}"] = {"properties": {"next": {"$ref": f"#/components/schemas/s{number + 1}"}}}
+        param = {"name": "p", "schema": {"$ref": "#/components/schemas/s0"}}
+        return {"methods": [{"name": "m", "params": [param]}], "components": {"schemas": schemas}}
+
+    with pytest.raises(DescriptionError, match="too deeply"):
+        openrpc_changes(chain("string"), chain("integer"))

@@ -15,6 +15,7 @@ LINE = {
     "required": ["article"],
     "additionalProperties": False,
 }
+ARTICLE = {**LINE, "properties": {"article": STR}}
 
 
 def with_line(**changes: object) -> dict[str, object]:
@@ -53,6 +54,15 @@ NARROWER = [
     ({"type": "integer", "minimum": 0}, {"type": "integer", "minimum": 1}),
     ({"type": "integer", "maximum": 9}, {"type": "integer", "maximum": 8}),
     ({"type": "string", "maxLength": 9}, {"type": "string", "maxLength": 8}),
+    ({"type": "integer", "minimum": 1}, {"type": "integer", "exclusiveMinimum": 1}),
+    ({"type": "integer", "exclusiveMinimum": 1}, {"type": "integer", "minimum": 2}),
+    ({"type": "integer", "maximum": 1}, {"type": "integer", "exclusiveMaximum": 1}),
+    ({"type": "integer", "exclusiveMaximum": 1}, {"type": "integer", "maximum": 0}),
+    ({"type": "integer", "maximum": 3}, {"enum": [1, 2, 3]}),
+    ({"type": "string", "minLength": 1}, {"enum": ["a"]}),
+    (LINE, {"const": {"article": "a", "count": 1}}),
+    ({"type": "array", "items": INT}, {"const": [1, 2]}),
+    ({"type": "string", "format": "uuid"}, {"enum": ["a"], "format": "uuid"}),
     (STR, {"type": "string", "minLength": 1}),
     (STR, {"type": "string", "pattern": "a+"}),
     ({"type": "array", "items": NUMBER}, {"type": "array", "items": INT}),
@@ -101,6 +111,7 @@ def test_another_type_breaks_both_ways(old: object, new: object) -> None:
         ({"allOf": [LINE]}, LINE),
         ({"anyOf": [{"type": ["string", "null"]}, INT]}, {"anyOf": [INT, STR, NULL]}),
         (True, {}),
+        ({"anyOf": [ARTICLE, LINE]}, {"anyOf": [LINE, ARTICLE]}),
         (with_line(required=["article"]), with_line(properties={"count": INT, "article": STR})),
         (
             {"allOf": [{"type": "object", "properties": {"a": INT}, "required": ["a"]}, {"properties": {"b": STR}}]},
@@ -265,3 +276,19 @@ def test_a_document_that_doubles_at_every_step_takes_no_time() -> None:
     document: dict[str, object] = {f"s{n}": {"items": [{"$ref": f"#/s{n + 1}"}] * 2} for n in range(60)}
     document |= {"s60": INT, "s": {"$ref": "#/s0"}}
     assert compared(document, document) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "schema", "gone"),
+    [
+        ([1, 30], {"type": "integer", "maximum": 3}, "30"),
+        (["a", "aaa"], {"type": "string", "maxLength": 2}, "'aaa'"),
+        (["a"], {"type": "string", "format": "date-time"}, "'a'"),
+        ([{"article": 1}], LINE, "{'article': 1}"),
+        ([[1], ["x"]], {"type": "array", "items": INT}, "['x']"),
+        ([1, True], INT, "True"),
+    ],
+    ids=str,
+)
+def test_values_have_to_be_within_all_bounds(values: list[object], schema: object, gone: str) -> None:
+    assert of_params({"enum": values}, schema) == [Change("p", f"the value {gone} is gone")]

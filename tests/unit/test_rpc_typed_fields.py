@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NewType
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, NewType, TypeVar
 from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import Schema, ValidationError, fields, post_load, validate
+from typing_extensions import TypeAliasType
 
 from gemstone_events import strict_json
 from gemstone_events.rpc.signatures.strict_fields import write
@@ -54,6 +55,21 @@ class Order:
     colour: Colour | None = None
     replaces: "Order | None" = None
     notes: JsonValue = None
+
+
+class Access(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+
+
+@dataclass
+class Point2:
+    x: int
+
+
+@dataclass
+class Point3(Point2):
+    y: int = 0
 
 
 Name = NewType("Name", str)
@@ -98,6 +114,15 @@ ROUND_TRIPS: list[tuple[object, object, object]] = [
     (Literal["a", 1], 1, 1),
     (Annotated[str, "a comment"], "a", "a"),
     (Annotated[str, fields.Email()], "a@example.org", "a@example.org"),
+    (int | str | None, None, None),
+    (Point2 | Point3, Point3(1, 2), {"x": 1, "y": 2}),
+    (date | datetime, datetime(2026, 1, 2, 3), "2026-01-02T03:00:00"),
+    (datetime | date, date(2026, 1, 2), "2026-01-02"),
+    (datetime | date | None, datetime(2026, 1, 2), "2026-01-02T00:00:00"),
+    (Access, Access.READ | Access.WRITE, 3),
+    (tuple[()], (), []),
+    (Final[int], 5, 5),
+    (TypeAliasType("When", date), date(2026, 1, 2), "2026-01-02"),
 ]
 
 
@@ -133,6 +158,12 @@ def test_a_value_is_written_as_json_and_read_again(hint: object, value: object, 
         (datetime, 5),
         (date, {}),
         (timedelta, "long"),
+        (timedelta, "5"),
+        (timedelta, True),
+        (set, [[1]]),
+        (set[list[int]], [[1]]),
+        (frozenset[Point2], [{"x": 1}]),
+        (tuple[()], [1]),
         (UUID, "1"),
         (UUID, 5),
         (Decimal, "NaN"),
@@ -185,6 +216,7 @@ def test_what_does_not_fit_is_refused(hint: object, wire: object) -> None:
         (Colour, "red"),
         (Colour, Level.LOW),
         (datetime, "2026-01-01"),
+        (date, datetime(2026, 1, 1)),
         (UUID, "x"),
         (Decimal, 1.5j),
         (int | str, 5.5),
@@ -211,6 +243,17 @@ def test_a_dataclass_may_hold_itself() -> None:
     made = field_for(Order)
 
     assert made.deserialize(json.loads(strict_json.dumps(write(made, outer)))) == outer
+
+
+@dataclass
+class Later:
+    kinds: "ClassVar[int]" = 2
+    name: "Final[str]" = "x"
+
+
+def test_hints_that_are_text_may_say_what_belongs_to_the_class() -> None:
+    assert write(field_for(Later), Later()) == {"name": "x"}
+    assert field_for(Later).deserialize({"name": "y"}) == Later("y")
 
 
 def _address_of_streets() -> type:
@@ -288,6 +331,14 @@ def test_a_dataclass_may_bring_its_schema_or_a_field_of_its_own() -> None:
     assert refused.value.messages.keys() == {"mail", "age", "secret"}
 
 
+T = TypeVar("T")
+
+
+@dataclass
+class Box(Generic[T]):
+    content: T
+
+
 @dataclass
 class Hidden:
     number: int
@@ -308,6 +359,9 @@ class Unresolved:
         (dict[float, int], "float cannot be the key"),
         (dict[Level, int], "its values are integers"),
         (list[bytes], "bytes"),
+        (dict[str | None, int], "cannot be the key"),
+        (Literal[Colour.RED], "write texts, integers"),
+        (Box[int], "use a dataclass that is not generic instead"),
     ],
 )
 def test_a_hint_that_json_cannot_say_is_refused_by_name(hint: object, message: str) -> None:

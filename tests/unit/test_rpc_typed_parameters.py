@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 import pytest
 from marshmallow import Schema, fields
@@ -49,6 +49,29 @@ def lies(kind: str) -> Money:
 def hidden(other: "NoSuchClass", when: datetime) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 def hidden_only(other: "NoSuchClass") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 def unreadable(body: bytes, when: datetime) -> None: ...
+
+
+@dataclass
+class Parcel:
+    content: bytes
+
+
+@dataclass
+class Van:
+    parcels: "dict[str, list[Parcel | None]]"
+    next: "Van | None" = None
+
+
+T = TypeVar("T")
+
+
+@dataclass
+class Box(Generic[T]):
+    content: T
+
+
+def inside(vans: list[Van]) -> None: ...
+def generic(box: Box[int]) -> None: ...
 
 
 def typed(function: Callable[..., object]) -> TypedFunction:
@@ -155,6 +178,8 @@ def test_a_method_with_a_schema_loads_by_it_and_writes_by_its_hints() -> None:
     [
         (hidden, r"the type hint of 'other' of 'm': .*'NoSuchClass' is not defined"),
         (unreadable, "the type hint of 'body' of 'm': bytes cannot be read from JSON"),
+        (inside, "the type hint of 'vans' of 'm': the field 'content' of Parcel: bytes cannot be read from JSON"),
+        (generic, "the type hint of 'box' of 'm': .*Box.* use a dataclass that is not generic"),
     ],
 )
 def test_a_hint_of_a_typed_method_that_cannot_be_used_is_refused_by_name(
