@@ -13,6 +13,16 @@ Otherwise override ``make_client`` and ``make_server``. Scenarios wait for what 
 one works in a namespace of its own, so that they may share a broker.
 """
 
+import pytest
+
+# Before they are imported: so that a failed scenario shows the values.
+pytest.register_assert_rewrite(
+    "gemstone_events.testing.rpc_contract_calls",
+    "gemstone_events.testing.rpc_contract_harness",
+    "gemstone_events.testing.rpc_contract_lifecycle",
+    "gemstone_events.testing.rpc_contract_protocol",
+)
+
 from gemstone_events.testing.rpc_contract_calls import CallsContract
 from gemstone_events.testing.rpc_contract_harness import (
     DEADLINE,

@@ -12,6 +12,17 @@ one database; a store that cannot be shared sets ``shared = False``. A store who
 ``parameter`` and ``named_parameter``. Scenarios wait for what must happen and measure no time.
 """
 
+import pytest
+
+# Before they are imported: so that a failed scenario shows the values.
+pytest.register_assert_rewrite(
+    "gemstone_events.testing.store_contract_answers",
+    "gemstone_events.testing.store_contract_harness",
+    "gemstone_events.testing.store_contract_inbox",
+    "gemstone_events.testing.store_contract_log",
+    "gemstone_events.testing.store_contract_sql",
+)
+
 from gemstone_events.testing.store_contract_answers import AnswersContract
 from gemstone_events.testing.store_contract_harness import MakeStore
 from gemstone_events.testing.store_contract_inbox import InboxContract

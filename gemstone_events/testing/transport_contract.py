@@ -13,6 +13,16 @@ Duplicates are counted, never hidden: without a fault a message comes exactly on
 and measure no time. Every one works in a namespace of its own, so that they may share a broker.
 """
 
+import pytest
+
+# Before they are imported: so that a failed scenario shows the values.
+pytest.register_assert_rewrite(
+    "gemstone_events.testing.transport_contract_harness",
+    "gemstone_events.testing.transport_contract_lifecycle",
+    "gemstone_events.testing.transport_contract_routing",
+    "gemstone_events.testing.transport_contract_settlement",
+)
+
 from gemstone_events.testing.transport_contract_harness import (
     DEADLINE,
     MakeTransport,
