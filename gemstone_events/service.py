@@ -507,8 +507,9 @@ class MicroService(Settings, Container):
             return HealthReport(False, {"service": self.service_name})
         trouble = {**self._messaging.trouble(), **self._calling.trouble()}
         components = await self.service_manager.host.health()
-        own = {"status": "degraded" if trouble else "ok", "service": self.service_name, "trouble": trouble}
-        return HealthReport(not trouble and components.ok, {**own, **components.details})
+        ready = not trouble and components.ok
+        own = {"status": "ok" if ready else "degraded", "service": self.service_name, "trouble": trouble}
+        return HealthReport(ready, {**own, **components.details})
 
     def _require_running(self) -> Messaging:
         if self._messaging is None:

@@ -631,6 +631,14 @@ async def test_a_folder_that_is_closed_to_its_service_for_a_while_is_trouble_and
         await eventually(lambda: server.status().serving, "a new socket")
 
 
+async def test_a_mistyped_path_is_pointed_out(bench: Bench) -> None:
+    await bench.serve()
+    with pytest.raises(ServiceNotFoundError, match=r"on the bus /.*/typo/bus\.db; is that the path"):
+        await bench.client.call(f"sqlite:///{bench.folder}/typo/bus.db#orders", WireRequest(b"[1]", DEADLINE))
+    with pytest.raises(ServiceNotFoundError, match=r"runs$"):
+        await bench.client.call(f"sqlite:///{bench.bus}#typo", WireRequest(b"[1]", DEADLINE))
+
+
 async def test_a_link_to_the_bus_file_means_the_same_bus(bench: Bench) -> None:
     await bench.serve()
     bench.bus.touch()

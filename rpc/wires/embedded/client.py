@@ -128,7 +128,7 @@ class EmbeddedClientWire:
                 raise
         if trouble:
             raise ServiceUnreachableError(f"{target.address} was not called: {trouble}")
-        raise ServiceNotFoundError(f"no instance of {target.address} runs")
+        raise ServiceNotFoundError(f"no instance of {target.address} runs{target.folder.why_empty}")
 
     def _untried(self, target: _Target, tried: set[str]) -> Sequence[str]:
         """Return who may be tried now: those that were silent lately come last."""

@@ -111,6 +111,13 @@ class BusFolder:
         self.key = str(self.path)
         self._listed: tuple[int, Sequence[str]] = (-1, ())
 
+    @property
+    def why_empty(self) -> str:
+        """What people should know where nobody is found: a mistyped path looks like a service that does not run."""
+        return (
+            "" if self.path.exists() else f": no service has ever been called on the bus {self._bus}; is that the path?"
+        )
+
     def make(self) -> None:
         """Make it where it is missing, and remove what the dead have left.
 
