@@ -21,8 +21,9 @@ class Deadlines:
         self._timer_loop: asyncio.AbstractEventLoop | None = None
 
     def begin(self, key: object, expire: Callable[[], object]) -> None:
-        """Call ``expire`` unless ``end`` is called with the same key in time."""
+        """Call ``expire`` unless ``end`` is called with the same key in time. What is begun again begins anew."""
         loop = asyncio.get_running_loop()
+        self._due.pop(key, None)  # it would keep its place among those that began earlier
         self._due[key] = (loop.time() + self.seconds, expire)
         if self._timer_loop is not loop:
             self._timer_loop = loop
@@ -33,11 +34,14 @@ class Deadlines:
         self._due.pop(key, None)
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer_loop = None
-        for key, (when, expire) in list(self._due.items()):
-            if when > loop.time():
-                self._timer_loop = loop
+        try:
+            while self._due:
+                key, (when, expire) = next(iter(self._due.items()))
+                if when > loop.time():
+                    break
+                del self._due[key]
+                expire()  # it may raise, and begin or end others
+        finally:
+            self._timer_loop = loop if self._due else None
+            for when, _ in list(self._due.values())[:1]:
                 loop.call_at(when, self._expire, loop)
-                return
-            del self._due[key]
-            expire()

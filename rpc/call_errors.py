@@ -139,7 +139,10 @@ class RequestRefusedError(ServiceUnreachableError):
 
 
 class OutcomeUnknownError(ServiceCommunicationException):
-    """The call may have been carried out or not, and may still be: call again only what may happen twice."""
+    """The call, or an earlier attempt at it, may have been carried out, and may still be.
+
+    Call again only what may happen twice.
+    """
 
 
 class CallTimeoutError(OutcomeUnknownError, TimeoutError):

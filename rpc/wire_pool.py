@@ -1,6 +1,7 @@
 """The client's sides of all wires of one caller, by scheme."""
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import cast
 
 from gemstone_events.rpc.wire import CLIENTS, ClientSettings, ClientWire
@@ -34,7 +35,12 @@ class WirePool:
         return self._wires[scheme]
 
     async def close(self) -> None:
-        """Close all wires. Twice is harmless; a wire that is asked for later is made anew."""
+        """Close all wires. Twice is harmless; a wire that is asked for later is made anew.
+
+        Raises:
+            Exception: whatever the closing of one raises; the others are closed all the same.
+        """
         wires, self._wires = self._wires, {}
-        for wire in wires.values():
-            await wire.close()
+        async with AsyncExitStack() as stack:
+            for wire in wires.values():
+                stack.push_async_callback(wire.close)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -25,7 +26,7 @@ from gemstone_events.rpc.call_errors import (
     ServiceUnreachableError,
 )
 from gemstone_events.rpc.client.answers import check_silence, read_batch, read_single
-from gemstone_events.rpc.client.call_counts import CallCounts
+from gemstone_events.rpc.client.call_counts import CallCounts, is_outcome_known
 from gemstone_events.rpc.client.requests import (
     CallOptions,
     IdempotencyKey,
@@ -196,28 +197,34 @@ class Caller:
 
     async def _send(self, wires: Wires, outgoing: Outgoing, read: Callable[[bytes | None], T]) -> T:
         attempts = 1
+        doubt: RemoteServiceError | None = None
         try:
             while True:
+                wire = wires.wire_for(self.url)  # whoever has closed it does not open it for another attempt
                 try:
-                    return read(await self._attempt(wires, outgoing))
+                    return read(await self._attempt(wire, outgoing))
                 except RemoteServiceError as error:
                     pause = self._pause(error, attempts, outgoing)
                     if pause is None:
                         raise
+                    doubt = doubt if is_outcome_known(error) else error
                 await asyncio.sleep(pause)
                 attempts += 1
                 self.counts.repeated += 1
-        except BaseException as error:
-            self.counts.add_failure(error, outgoing.count)
-            if isinstance(error, ServiceException):
-                error.add_note(f"calling {outgoing.what} of {mask(self.url)}, attempt {attempts}")
-            elif isinstance(error, asyncio.CancelledError):
+        except BaseException as last:
+            outcome = last if doubt is None else _sum_of(doubt, last)
+            self.counts.add_failure(outcome, outgoing.count)
+            if isinstance(outcome, ServiceException):
+                outcome.add_note(f"calling {outgoing.what} of {mask(self.url)}, attempt {attempts}")
+            elif isinstance(outcome, asyncio.CancelledError):
                 _logger.debug(
                     "nobody waits any more for %s of %s: its outcome is unknown", outgoing.what, mask(self.url)
                 )
+            if outcome is not last:
+                raise outcome from last
             raise
 
-    async def _attempt(self, wires: Wires, outgoing: Outgoing) -> bytes | None:
+    async def _attempt(self, wire: ClientWire, outgoing: Outgoing) -> bytes | None:
         left = outgoing.seconds_left
         if left <= 0:
             raise ServiceUnreachableError("no time is left for the call: not sent")
@@ -227,7 +234,7 @@ class Caller:
         request = WireRequest(outgoing.body, left, headers, is_answered=bool(outgoing.calls))
         try:
             async with asyncio.timeout(left + _GRACE_SECONDS) as deadline:
-                return await wires.wire_for(self.url).call(self.url, request)
+                return await wire.call(self.url, request)
         except TimeoutError as error:
             if isinstance(error, CallTimeoutError) or not deadline.expired():
                 raise
@@ -271,6 +278,13 @@ def may_repeat(error: RemoteServiceError, *, is_repeatable: bool) -> bool:
     return isinstance(error, _NOT_CARRIED_OUT) or (is_repeatable and isinstance(error, _MAYBE_CARRIED_OUT))
 
 
+def _sum_of(doubt: RemoteServiceError, last: BaseException) -> BaseException:
+    """Return what became of a call with an earlier attempt that may have been carried out, and a last one."""
+    if not isinstance(last, _NOT_CARRIED_OUT):
+        return last
+    return OutcomeUnknownError(f"the last attempt was not carried out ({last}), but an earlier one may be: {doubt}")
+
+
 def _no_policy(given: object) -> TypeError:
     mend = f"RetryPolicy(attempts={given})" if isinstance(given, int) else "RetryPolicy(...)"
     return TypeError(f"retry is a RetryPolicy, not {given!r:.100}: write retry={mend}")
@@ -287,7 +301,7 @@ def _check_batch(requests: Sequence[Request]) -> None:
                 f"{request.method_name!r} is sent as part of a batch: give timeout, idempotency_key and headers to "
                 "call_batch, for all of it"
             )
-    ids = [request.id for request in requests if isinstance(request, MethodCall)]
-    twice = next((each for each in ids if ids.count(each) > 1), None)
-    if twice is not None:
-        raise ValueError(f"two calls of the batch have the id {twice!r}: make a MethodCall for each")
+    numbers = Counter(request.id for request in requests if isinstance(request, MethodCall))
+    identity, number = next(iter(numbers.most_common(1)), (None, 0))
+    if number > 1:
+        raise ValueError(f"two calls of the batch have the id {identity!r}: make a MethodCall for each")

@@ -4,8 +4,9 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from gemstone_events.rpc.client.async_call import AsyncMethodCall, is_on_loop, loop_gone
 
@@ -15,7 +16,7 @@ T = TypeVar("T")
 _GRACE_SECONDS = 5.0
 
 
-class CompletedCalls(Generic[T]):
+class CompletedCalls(Iterator[AsyncMethodCall[T]], AsyncIterator[AsyncMethodCall[T]]):
     """Calls in the order in which they are done: for ``for`` in a thread, for ``async for`` on an event loop."""
 
     def __init__(self, calls: Iterable[AsyncMethodCall[T]]) -> None:
@@ -23,8 +24,16 @@ class CompletedCalls(Generic[T]):
         for call in self._calls:
             if not isinstance(call, AsyncMethodCall):
                 raise _no_call(call)
+        self._in_thread = self._wait()
+        self._on_loop = self._await()
 
-    def __iter__(self) -> Iterator[AsyncMethodCall[T]]:
+    def __next__(self) -> AsyncMethodCall[T]:
+        return next(self._in_thread)
+
+    async def __anext__(self) -> AsyncMethodCall[T]:
+        return await anext(self._on_loop)
+
+    def _wait(self) -> Iterator[AsyncMethodCall[T]]:
         if is_on_loop():
             raise RuntimeError("waiting here would block the event loop: write async for")
         done: SimpleQueue[AsyncMethodCall[T]] = SimpleQueue()
@@ -36,7 +45,7 @@ class CompletedCalls(Generic[T]):
             except Empty:
                 raise loop_gone() from None
 
-    async def __aiter__(self) -> AsyncIterator[AsyncMethodCall[T]]:
+    async def _await(self) -> AsyncIterator[AsyncMethodCall[T]]:
         done: asyncio.Queue[AsyncMethodCall[T]] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
@@ -84,7 +93,7 @@ def first_completed(*calls: AsyncMethodCall[T]) -> Any:
     if not calls:
         raise ValueError("there is no call to wait for")
     completed = CompletedCalls(calls)
-    return _first(completed) if is_on_loop() else next(iter(completed))
+    return anext(completed) if is_on_loop() else next(completed)
 
 
 def make_callbacks(
@@ -96,7 +105,8 @@ def make_callbacks(
     """Wait for calls, and hand each result, or error, to a function as soon as it is there.
 
     It returns when all calls are done, and, without ``run_in_threads``, all functions have returned; on an event loop
-    it is to be awaited.
+    it is to be awaited. What a function raises ends the waiting, and is raised here: the remaining calls go on, and
+    nobody is told of them.
 
     Args:
         calls: the calls.
@@ -110,13 +120,11 @@ def make_callbacks(
 
     def react(call: AsyncMethodCall[T]) -> None:
         error = call.error()
+        tell = partial(on_result, call.result()) if error is None else partial(on_error, error)
         if run_in_threads:
-            arguments = (call.result(),) if error is None else (error,)
-            threading.Thread(target=on_error if error else on_result, args=arguments).start()
-        elif error is None:
-            on_result(call.result())
+            threading.Thread(target=tell).start()
         else:
-            on_error(error)
+            tell()
 
     completed = CompletedCalls(calls)
     if is_on_loop():
@@ -129,12 +137,6 @@ def make_callbacks(
 def _no_call(given: object) -> TypeError:
     mend = ": write (*calls)" if isinstance(given, Iterable) and not isinstance(given, str) else ""
     return TypeError(f"only AsyncMethodCall objects can be waited for, not {type(given).__name__}{mend}")
-
-
-async def _first(completed: CompletedCalls[T]) -> AsyncMethodCall[T]:
-    async for call in completed:
-        return call
-    raise AssertionError("there is always one")
 
 
 async def _react(completed: CompletedCalls[T], react: Callable[[AsyncMethodCall[T]], None]) -> None:

@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
 from gemstone_events.rpc.client.async_call import AsyncMethodCall, is_on_loop
@@ -34,6 +34,9 @@ class Home:
         settings: what the wires are made with.
         pool: connections that somebody lends, and closes himself.
         loop: the loop of ``pool``; the running one where it is left out.
+
+    Raises:
+        TypeError: the loop of the pool is missing, or there is one without a pool.
     """
 
     def __init__(
@@ -43,13 +46,17 @@ class Home:
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._settings = settings
-        self._lock = threading.Lock()
+        self._locks: dict[int, threading.RLock] = {}
         self._inherited: list[_Place] = []
         self._place: _Place | None = None
         self._finalizer: weakref.finalize[..., Home] | None = None
         self._is_lent = pool is not None
         if pool is not None:
+            if loop is None and not is_on_loop():
+                raise TypeError("pool= is used outside of an event loop: say with loop= which one it belongs to")
             self._place = _Place(loop or asyncio.get_running_loop(), pool, is_lent=True)
+        elif loop is not None:
+            raise TypeError("loop= is that of pool=: leave it out, or give the pool too")
 
     def run(self, function: Callable[[Wires], Coroutine[object, object, T]], deadline: float) -> AsyncMethodCall[T]:
         """Begin a call, and return at once.
@@ -65,7 +72,7 @@ class Home:
         coroutine = place.carry_out(function)
         if place.is_here:
             return AsyncMethodCall.begin(coroutine, deadline)
-        return AsyncMethodCall(place.submit(coroutine), deadline)
+        return AsyncMethodCall(place.hand_over(coroutine), deadline)
 
     def wire_for(self, url: str) -> ClientWire | None:
         """Return the wire by which a URL is called at present, if there is a home."""
@@ -98,7 +105,15 @@ class Home:
             await asyncio.wait_for(asyncio.wrap_future(place.submit(place.close())), _CLOSE_SECONDS)
         await asyncio.to_thread(place.end)
 
+    @property
+    def _lock(self) -> threading.RLock:
+        """The process's lock: that of a parent may be held for ever. A signal's handler may come while it is held."""
+        return self._locks.setdefault(os.getpid(), threading.RLock())
+
     def _find(self) -> "_Place":
+        place = self._place
+        if place is not None and place.is_usable:
+            return place
         with self._lock:
             place = self._place
             if place is not None and place.is_usable:
@@ -150,6 +165,7 @@ class _Place:
         self.pool = pool
         self._is_lent = is_lent
         self.tasks: set[asyncio.Task[object]] = set()
+        self._handed_over: set[concurrent.futures.Future[Any]] = set()
         self._thread = thread
         self._process = os.getpid()
         self._keeper: AsyncGenerator[None, None] | None = None
@@ -162,7 +178,7 @@ class _Place:
 
     @property
     def is_usable(self) -> bool:
-        return not self.is_inherited and self.loop.is_running()
+        return not self._is_closed and not self.is_inherited and self.loop.is_running()
 
     @property
     def is_here(self) -> bool:
@@ -183,13 +199,22 @@ class _Place:
             coroutine.close()
             raise ServiceUnreachableError("the event loop of the connections has ended: not sent") from error
 
+    def hand_over(self, coroutine: Coroutine[object, object, T]) -> concurrent.futures.Future[T]:
+        """Submit a call, which ends with the loop at the latest."""
+        future = self.submit(coroutine)
+        self._handed_over.add(future)
+        future.add_done_callback(self._handed_over.discard)
+        if self._is_closed:
+            future.cancel()
+        return future
+
     async def carry_out(self, function: Callable[[Wires], Coroutine[object, object, T]]) -> T:
         task = asyncio.current_task()
         assert task is not None
         self.tasks.add(task)  # a loop by itself holds its tasks weakly only
         try:
             if self._keeper is None and not self._is_lent:
-                self._keeper = _until_the_loop_ends(self.pool)
+                self._keeper = self._until_the_loop_ends()
                 await anext(self._keeper)
             return await function(self)
         finally:
@@ -224,10 +249,13 @@ class _Place:
         if self._thread is not None:
             self._thread.stop()
 
-
-async def _until_the_loop_ends(pool: WirePool) -> AsyncGenerator[None, None]:
-    """Close a pool when its loop closes its asynchronous generators: at the end of ``asyncio.run``, for one."""
-    try:
-        yield
-    finally:
-        await pool.close()
+    async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
+        """Close the pool when the loop closes its asynchronous generators: at the end of ``asyncio.run``, for one."""
+        try:
+            yield
+        finally:
+            if not self._is_closed:
+                self._is_closed = True
+                for future in list(self._handed_over):
+                    future.cancel()  # the loop may have no turn left for it, and nobody else would end it
+            await self.pool.close()

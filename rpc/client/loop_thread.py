@@ -41,6 +41,7 @@ class LoopThread:
             self._thread.start()
             self._started.wait()
         except RuntimeError as error:
+            atexit.unregister(self.stop)
             raise ServiceUnreachableError(f"no thread can be started for the connections: {error}") from error
         if self._loop is None:
             raise ServiceUnreachableError("no event loop can be started for the connections: see the traceback above")

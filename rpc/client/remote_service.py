@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, NoReturn, Self, TypeVar, Unpack
 
 from gemstone_events.retry import RetryPolicy
 from gemstone_events.rpc.allow_list import AllowList
@@ -59,7 +59,8 @@ class RemoteService:
         authentication_method, options: how old gemstone named ``authentication``; deprecated.
 
     Raises:
-        TypeError: the URL is no text, ``retry`` no policy, or ``authentication`` no credentials.
+        TypeError: the URL is no text, ``retry`` no policy, ``authentication`` no credentials, or ``pool`` and ``loop``
+            do not go together.
         ValueError: the timeout or a header cannot be used.
         ServiceConfigurationError: the URL has no scheme, or the authentication cannot be used.
     """
@@ -92,15 +93,18 @@ class RemoteService:
     @property
     def methods(self) -> RemoteMethods:
         """The service's methods: ``service.methods.add(1, 2)``, ``service.methods["users.register"](name="Ada")``."""
-        return RemoteMethods(lambda name, params, options: self._value_of(MethodCall(name, params, **options)))
+        return RemoteMethods(self._call_by_name)
 
     @property
     def notifications(self) -> RemoteMethods:
-        """The same, to be notified: nothing comes back, and no error either."""
-        return RemoteMethods(lambda name, params, options: self._nothing_of(Notification(name, params, **options)))
+        """The same, to be notified: nothing comes back, and no error of a method either. See ``notify``."""
+        return RemoteMethods(self._notify_by_name)
 
     def __repr__(self) -> str:
         return f"<RemoteService {mask(self.url)}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a RemoteService can neither be copied nor sent to another process: make one there, by its URL")
 
     # Any, here and below: the value in a thread, to be awaited on a loop. No type says "depends on where you are".
     def call_method(
@@ -248,13 +252,16 @@ class RemoteService:
     def _run(self, outgoing: Outgoing, function: Callable[[Wires], Coroutine[object, object, T]]) -> AsyncMethodCall[T]:
         return self._home.run(function, outgoing.deadline)
 
-    def _value_of(self, call: MethodCall) -> AsyncMethodCall[JsonValue]:
-        outgoing = self._caller.prepare(call)
+    def _call_by_name(self, name: str, params: Params, options: CallOptions) -> AsyncMethodCall[JsonValue]:
+        outgoing = self._caller.prepare(MethodCall(name, params, **options))
 
         async def value(wires: Wires) -> JsonValue:
             return (await self._caller.call(wires, outgoing)).result
 
         return self._run(outgoing, value)
+
+    def _notify_by_name(self, name: str, params: Params, options: CallOptions) -> AsyncMethodCall[JsonValue]:
+        return self._nothing_of(Notification(name, params, **options))
 
     def _nothing_of(self, notification: Notification) -> AsyncMethodCall[JsonValue]:
         outgoing = self._caller.prepare(notification)

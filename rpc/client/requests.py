@@ -1,6 +1,5 @@
 """What a client asks for: a call, or a notification."""
 
-import math
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,8 @@ from gemstone_events.schemes import mask
 
 # "localhost:8001" names a host and a port.
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?!\d)")
+# Longer ones overflow the clocks of threads, and RabbitMQ answers them by closing the connection.
+_YEAR = 365 * 24 * 3600
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 IdempotencyKey: TypeAlias = str | Literal[True] | None
@@ -41,13 +42,13 @@ OPTIONS = frozenset(CallOptions.__annotations__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class MethodCall:
-    """A call of a method. Two are equal only if they are the same object.
+class Request:
+    """A call or a notification: what both have. Two are equal only if they are the same object.
 
     Attributes:
         method_name: the method's name.
         params: a list for parameters by place, a mapping for parameters by name.
-        id: what the answer is known by; made up where it is left out.
+        id: what the answer is known by.
         timeout, idempotent, idempotency_key, headers: see ``CallOptions``.
 
     Raises:
@@ -64,36 +65,31 @@ class MethodCall:
 
     def __post_init__(self) -> None:
         _check(self)
-        if self.id is None:
-            object.__setattr__(self, "id", secrets.token_hex(8))
+        object.__setattr__(self, "id", self._choose_id())
+
+    def _choose_id(self) -> str | int | None:
+        raise NotImplementedError
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Notification:
-    """A request that is not answered, not even with an error.
+class MethodCall(Request):
+    """A call of a method, see ``Request``; its ``id`` is made up where it is left out."""
 
-    Attributes:
-        method_name, params, timeout, idempotent, idempotency_key, headers: as those of ``MethodCall``.
-        id: always None; taken for the sake of code that passes one.
+    __slots__ = ()
 
-    Raises:
-        ValueError: something cannot be sent; the message says what.
+    def _choose_id(self) -> str | int:
+        return secrets.token_hex(8) if self.id is None else self.id
+
+
+class Notification(Request):
+    """A request that is not answered, not even with an error, see ``Request``.
+
+    Its ``id`` is None; it is taken for the sake of code that passes one.
     """
 
-    method_name: str
-    params: "Params | None" = None
-    id: str | int | None = None
-    timeout: float | None = field(default=None, kw_only=True)
-    idempotent: bool = field(default=False, kw_only=True)
-    idempotency_key: IdempotencyKey = field(default=None, kw_only=True)
-    headers: Mapping[str, str] = field(default_factory=dict, kw_only=True, repr=False)
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        _check(self)
-        object.__setattr__(self, "id", None)
-
-
-Request: TypeAlias = MethodCall | Notification
+    def _choose_id(self) -> None:
+        return None
 
 
 def request_object(request: Request) -> JsonRpcRequest:
@@ -189,10 +185,13 @@ def check_timeout(seconds: float) -> float:
     """Return a timeout.
 
     Raises:
-        ValueError: it is no number of seconds above 0.
+        ValueError: it is no number of seconds above 0, or more than a year.
     """
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise ValueError(f"a timeout is a number of seconds above 0, not {seconds!r}: nothing may wait for ever")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _YEAR:
+        raise ValueError(
+            f"a timeout is a number of seconds above 0 and up to {_YEAR} (a year), not {seconds!r:.30}: nothing may "
+            "wait for ever"
+        )
     return float(seconds)
 
 
@@ -210,6 +209,8 @@ def _check(request: Request) -> None:
     params = request.params
     if params is not None and (isinstance(params, str | bytes) or not isinstance(params, Sequence | Mapping)):
         raise ValueError(f"the parameters of {request.method_name!r} are a list or a dict, not {params!r:.100}")
+    if type(request.id) not in (str, int, type(None)):
+        raise ValueError(f"the id of a call is a text or a whole number, not {request.id!r:.100}")
     if request.timeout is not None:
         check_timeout(request.timeout)
     key = request.idempotency_key

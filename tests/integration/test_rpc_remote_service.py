@@ -333,6 +333,47 @@ remote.close()
 )
 
 
+FORKING_AT_THE_FIRST_CALL = (
+    SCRIPT
+    + """
+import os, signal, threading
+from gemstone_events.rpc.client.loop_thread import LoopThread
+begun, go, start = threading.Event(), threading.Event(), LoopThread.start
+def start_slowly(self):
+    begun.set()
+    go.wait()
+    return start(self)
+LoopThread.start = start_slowly
+thread = threading.Thread(target=lambda: print(remote.methods.add(5, 6), flush=True))
+thread.start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    LoopThread.start = start
+    print(remote.methods.add(3, 4), flush=True)
+    sys.exit(0)
+print(os.waitpid(child, 0)[1], flush=True)
+go.set()
+thread.join()
+remote.close()
+"""
+)
+
+
+@pytest.mark.parametrize("wire", ["http"])
+async def test_a_process_that_is_forked_while_another_thread_begins_a_call_can_call(
+    shop: tuple[Shop, str], namespace: str
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-c", FORKING_AT_THE_FIRST_CALL, shop[1], namespace),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert (out.decode().splitlines(), err.decode()) == (["7", "0", "11"], "")
+
+
 @pytest.mark.parametrize("wire", BETWEEN_PROCESSES)
 async def test_a_forked_process_has_connections_of_its_own(shop: tuple[Shop, str], namespace: str) -> None:
     process = await asyncio.create_subprocess_exec(

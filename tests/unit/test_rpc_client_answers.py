@@ -1,14 +1,19 @@
 """Which answers clients take, and what they make of the others."""
 
+import copy
 import json
+import pickle
+from collections.abc import Callable
 
 import pytest
 
 from gemstone_events.rpc.call_errors import (
+    CallTimeoutError,
     InvalidAnswerError,
     InvalidParamsError,
     MethodNotFoundError,
     RequestRefusedError,
+    ServiceException,
     UnknownError,
 )
 from gemstone_events.rpc.client.answers import check_silence, read_batch, read_single
@@ -164,3 +169,15 @@ def test_a_request_that_is_none_was_not_carried_out_and_a_methods_own_error_of_t
         read_single(answer(error=error, id=None), CALL)
     with pytest.raises(UnknownError):
         read_single(answer(error=error, id=1), CALL)
+
+
+@pytest.mark.parametrize(
+    "error", [MethodNotFoundError("no"), UnknownError("mine", code=1001, data={"left": 0}), CallTimeoutError("late")]
+)
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_errors_outlive_copying_and_pickling(
+    error: ServiceException, duplicate: Callable[[ServiceException], ServiceException]
+) -> None:
+    twin = duplicate(error)
+    assert type(twin) is type(error)
+    assert (str(twin), twin.code, twin.message, twin.data) == (str(error), error.code, error.message, error.data)

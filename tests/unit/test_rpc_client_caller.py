@@ -20,6 +20,7 @@ from gemstone_events.rpc.call_errors import (
     OutcomeUnknownError,
     OverloadedError,
     ServiceUnreachableError,
+    UnknownError,
 )
 from gemstone_events.rpc.client import caller as caller_module
 from gemstone_events.rpc.client.caller import Caller
@@ -158,6 +159,27 @@ async def test_what_may_happen_twice_or_has_a_key_is_tried_again(
     first, second = wires.requests
     assert first.body == second.body
     assert first.headers.get("idempotency-key") == second.headers.get("idempotency-key")
+
+
+@pytest.mark.parametrize("doubt", UNKNOWN)
+@pytest.mark.parametrize("last", [ServiceUnreachableError("away"), error(-32003)])
+async def test_an_attempt_that_may_have_been_carried_out_is_not_forgotten_over_one_that_was_not(
+    wires: FakeWires, doubt: bytes | Exception, last: bytes | Exception
+) -> None:
+    wires.script(last, doubt, last)
+    caller = Caller(URL, retry=QUICK)
+    with pytest.raises(OutcomeUnknownError, match="an earlier one may be") as raised:
+        await result_of(caller, wires, MethodCall("pay", idempotency_key="k"))
+    assert raised.value.__notes__ == ["calling 'pay' of fake://service, attempt 3"]
+    assert (caller.counts.unknown, caller.counts.calls) == (1, 1)
+
+
+async def test_an_answer_to_a_later_attempt_is_the_answer(wires: FakeWires) -> None:
+    wires.script(OutcomeUnknownError("lost"), error(1001))
+    caller = Caller(URL, retry=QUICK)
+    with pytest.raises(UnknownError):
+        await result_of(caller, wires, MethodCall("pay", idempotent=True))
+    assert (caller.counts.failed, caller.counts.calls) == (1, 1)
 
 
 @pytest.mark.parametrize("failure", [error(-32001), error(-32601), error(1001), ServiceConfigurationError("bad")])

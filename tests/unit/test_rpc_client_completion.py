@@ -61,6 +61,14 @@ def test_calls_come_in_the_order_in_which_they_are_done(gates: Gates, service: R
     assert list(completed) == []
 
 
+def test_it_can_be_asked_for_one_at_a_time(gates: Gates, service: RemoteService) -> None:
+    completed = as_completed(*(service.methods.m(number, __async=True) for number in range(2)))
+    gates.open(1)
+    assert next(completed).result() == 1
+    gates.open(0)
+    assert [call.result() for call in completed] == [0]
+
+
 def test_calls_that_are_done_already_come_at_once(gates: Gates, service: RemoteService) -> None:
     gates.open(0, 1)
     calls = [service.methods.m(number, __async=True) for number in range(2)]
@@ -105,6 +113,19 @@ def test_callbacks_get_results_and_errors(gates: Gates, service: RemoteService) 
     assert [type(error) for error in errors] == [MethodNotFoundError]
 
 
+def test_a_callback_that_raises_ends_the_waiting(gates: Gates, service: RemoteService) -> None:
+    gates.open(0, 1)
+    told: list[object] = []
+
+    def fail(result: object) -> None:
+        told.append(result)
+        raise ValueError("a defect")
+
+    with pytest.raises(ValueError, match="a defect"):
+        make_callbacks([service.methods.m(number, __async=True) for number in range(2)], fail, fail)
+    assert len(told) == 1
+
+
 def test_callbacks_run_in_threads_of_their_own_if_wanted(gates: Gates, service: RemoteService) -> None:
     gates.open(0, 1)
     names: list[str] = []
@@ -145,6 +166,15 @@ async def test_on_a_loop_calls_are_iterated_asynchronously(gates: Gates) -> None
         assert found == [1, 0, 2]
         with pytest.raises(RuntimeError, match="async for"):
             list(as_completed(*calls))
+
+
+async def test_on_a_loop_it_can_be_asked_for_one_at_a_time(gates: Gates) -> None:
+    async with asyncio.timeout(PATIENCE), RemoteService(URL) as service:
+        completed = as_completed(*(service.methods.m(number) for number in range(2)))
+        gates.open(1)
+        assert (await anext(completed)).result() == 1
+        gates.open(0)
+        assert [call.result() async for call in completed] == [0]
 
 
 async def test_on_a_loop_the_first_call_is_awaited(gates: Gates) -> None:

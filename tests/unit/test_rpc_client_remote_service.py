@@ -1,19 +1,23 @@
 """RemoteService in threads, scripts and event loops, over a wire in memory."""
 
 import asyncio
+import copy
 import gc
 import json
+import pickle
 import threading
 import time
 import warnings
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
 from gemstone_events.call_scope import CallScope, call_scope
 from gemstone_events.errors import ServiceConfigurationError
+from gemstone_events.retry import RetryPolicy
 from gemstone_events.rpc.allow_list import AllowList
 from gemstone_events.rpc.authentication.credentials import BearerToken
 from gemstone_events.rpc.call_errors import (
@@ -24,6 +28,7 @@ from gemstone_events.rpc.call_errors import (
     ServiceUnreachableError,
 )
 from gemstone_events.rpc.client.async_call import AsyncMethodCall
+from gemstone_events.rpc.client.loop_thread import LoopThread
 from gemstone_events.rpc.client.remote_service import (
     RemoteClient,
     RemoteService,
@@ -104,6 +109,9 @@ def test_parameters_go_by_place_or_by_name_not_both(wires: FakeWires) -> None:
         ({"service_endpoint": "billing"}, ServiceConfigurationError, "its scheme is missing"),
         ({"service_endpoint": "localhost:8001/api"}, ServiceConfigurationError, "its scheme is missing"),
         ({"retry": 4}, TypeError, r"write retry=RetryPolicy\(attempts=4\)"),
+        ({"pool": WirePool()}, TypeError, "say with loop= which one it belongs to"),
+        ({"loop": object()}, TypeError, "leave it out, or give the pool too"),
+        ({"timeout": 10.0**10}, ValueError, r"up to 31536000 \(a year\)"),
         ({"authentication": "s3cret"}, TypeError, r"not a str: write HeaderToken\(token\) or BearerToken\(token\)$"),
     ],
 )
@@ -284,6 +292,23 @@ def test_a_call_whose_loop_ended_has_an_unknown_outcome_and_does_not_hang(wires:
     until(lambda: service.counts.unknown == 1)
 
 
+async def test_closing_ends_the_attempts_of_a_call(wires: FakeWires) -> None:
+    async def fail(request: WireRequest) -> bytes | None:
+        raise ServiceUnreachableError("away")
+
+    wires.answer = fail
+    service = RemoteService(URL, retry=RetryPolicy(attempts=1_000_000, first_delay=0.001, max_delay=0.001))
+    call = service.methods.add()
+    async with asyncio.timeout(PATIENCE):
+        while not service.counts.repeated:
+            await asyncio.sleep(0)
+        await service.aclose()
+        repeated = service.counts.repeated
+        with pytest.raises(ServiceUnreachableError, match="the client was closed"):
+            await call
+    assert service.counts.repeated <= repeated + 1
+
+
 # On an event loop.
 
 
@@ -433,6 +458,41 @@ def test_many_threads_share_one_home(wires: FakeWires) -> None:
     assert service.counts.answered == 200
 
 
+def test_the_handler_of_a_signal_may_call_while_the_first_call_begins(
+    wires: FakeWires, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = RemoteService(URL)
+    values: list[object] = []
+    start = LoopThread.start
+
+    def interrupted(thread: LoopThread) -> asyncio.AbstractEventLoop:
+        monkeypatch.setattr(LoopThread, "start", start)
+        values.append(service.methods.handled())  # what a handler would do, in the same thread
+        return start(thread)
+
+    monkeypatch.setattr(LoopThread, "start", interrupted)
+    thread = threading.Thread(target=lambda: values.append(service.methods.first()), daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert values == [called("handled"), called("first")]
+    service.close()
+
+
+def test_where_no_thread_can_be_started_nothing_is_left_for_the_end_of_the_program(
+    wires: FakeWires, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    left: list[object] = []
+    monkeypatch.setattr("atexit.register", left.append)
+    monkeypatch.setattr("atexit.unregister", left.remove)
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(ServiceUnreachableError, match="no thread can be started"):
+        RemoteService(URL).methods.add()
+    assert left == []
+
+
 def test_a_loop_uses_the_home_that_a_script_began(wires: FakeWires) -> None:
     async def use() -> list[object]:
         return await asyncio.gather(*(service.methods.m(number) for number in range(5)))
@@ -475,6 +535,35 @@ def test_a_loop_that_stands_still_is_not_waited_for(wires: FakeWires) -> None:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
     assert [wire.is_closed for wire in wires.made] == [True, True]
+
+
+def test_what_was_handed_over_to_a_loop_ends_with_it(wires: FakeWires) -> None:
+    async def hang(request: WireRequest) -> bytes | None:
+        await asyncio.Event().wait()
+        return None
+
+    wires.answer = hang
+    service = RemoteService(URL)
+    loop = asyncio.new_event_loop()
+
+    async def begin_and_hand_over() -> AsyncMethodCall[object]:
+        service.methods.first()
+        call = await asyncio.to_thread(service.methods.second.call_async)
+        while len(wires.requests) < 2:
+            await asyncio.sleep(0)
+        return call
+
+    try:
+        call = loop.run_until_complete(begin_and_hand_over())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        assert isinstance(call.error(), OutcomeUnknownError)
+    finally:
+        remaining = asyncio.all_tasks(loop)
+        for task in remaining:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*remaining, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
 
 
 def test_closing_twice_is_harmless_and_using_it_again_opens_anew(wires: FakeWires) -> None:
@@ -545,6 +634,24 @@ async def test_lent_connections_outlive_the_clients_that_borrow_them(wires: Fake
     assert len(wires.made) == 1
     assert not wires.made[0].is_closed
     await pool.close()
+
+
+@pytest.mark.parametrize("broken", ["memory://bus#service", "http://127.0.0.1:1"])
+async def test_a_wire_that_cannot_be_closed_keeps_no_other_open(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = WirePool()
+    closed: list[str] = []
+
+    async def close(url: str) -> None:
+        closed.append(url)
+        if url == broken:
+            raise OSError("a defect")
+
+    urls = ["memory://bus#service", "http://127.0.0.1:1"]
+    for url in urls:
+        monkeypatch.setattr(pool.wire_for(url), "close", partial(close, url))
+    with pytest.raises(OSError, match="a defect"):
+        await pool.close()
+    assert sorted(closed) == sorted(urls)
 
 
 def test_lent_connections_whose_loop_has_ended_are_unreachable(wires: FakeWires) -> None:
@@ -655,6 +762,16 @@ def test_authentication_given_twice_or_in_the_body_is_refused(wires: FakeWires) 
 
 def test_what_is_shown_of_a_service_holds_no_password(wires: FakeWires) -> None:
     assert repr(RemoteService("fake://me:secret@host/#orders")) == "<RemoteService fake://me:***@host/#orders>"
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_service_can_be_neither_copied_nor_pickled(wires: FakeWires, duplicate: Callable[[object], object]) -> None:
+    service = RemoteService(URL)
+    for each in (service, service.methods, service.notifications.add):
+        if each is not service and duplicate is copy.copy:
+            continue  # a method refers to its service as before
+        with pytest.raises(TypeError, match="make one there, by its URL"):
+            duplicate(each)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("inf"), None])

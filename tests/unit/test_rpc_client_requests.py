@@ -1,6 +1,8 @@
 """What clients send, and what they refuse to."""
 
+import copy
 import json
+import pickle
 
 import pytest
 
@@ -36,13 +38,19 @@ def test_ids_that_are_falsy_are_kept() -> None:
     assert MethodCall("add", id="").id == ""
 
 
+@pytest.mark.parametrize("identity", [True, 1.5, [1], {}, b"x"])
+def test_an_id_is_a_text_or_a_whole_number(identity: str) -> None:
+    with pytest.raises(ValueError, match="the id of a call is"):
+        MethodCall("add", id=identity)
+
+
 @pytest.mark.parametrize("params", ["text", b"bytes", 5, {1, 2}])
 def test_parameters_are_a_list_or_a_dict(params: object) -> None:
     with pytest.raises(ValueError, match="list or a dict"):
         MethodCall("add", params)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "5"])
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "5", 1e9, 10**400])
 def test_no_call_may_wait_for_ever(timeout: float) -> None:
     with pytest.raises(ValueError, match="seconds above 0"):
         MethodCall("add", timeout=timeout)
@@ -62,3 +70,10 @@ def test_a_method_has_a_name(name: str) -> None:
 
 def test_what_is_shown_of_a_call_holds_no_headers() -> None:
     assert "secret" not in repr(MethodCall("add", headers={"authorization": "secret"}))
+
+
+def test_calls_and_notifications_can_be_copied_and_pickled() -> None:
+    for request in (MethodCall("add", [1], 7, timeout=3), Notification("add", {"a": 1}, idempotent=True)):
+        for twin in (copy.copy(request), copy.deepcopy(request), pickle.loads(pickle.dumps(request))):
+            assert (type(twin), repr(twin)) == (type(request), repr(request))
+            assert twin != request

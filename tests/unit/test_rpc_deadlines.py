@@ -39,3 +39,44 @@ def test_deadlines_serve_one_event_loop_after_the_other() -> None:
 
     asyncio.run(leave_a_timer_behind())
     asyncio.run(expire_once())
+
+
+async def test_one_that_expires_may_end_others() -> None:
+    deadlines, expired = Deadlines(0.01), asyncio.Queue[str]()
+
+    def expire() -> None:
+        deadlines.end("b")
+        expired.put_nowait("a")
+
+    deadlines.begin("a", expire)
+    deadlines.begin("b", lambda: expired.put_nowait("b"))
+    deadlines.begin("c", lambda: expired.put_nowait("c"))
+
+    async with asyncio.timeout(5):
+        assert [await expired.get(), await expired.get()] == ["a", "c"]
+
+
+async def test_one_whose_expiry_fails_keeps_no_other_from_expiring() -> None:
+    deadlines, expired = Deadlines(0.01), asyncio.Queue[str]()
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+
+    def fail() -> None:
+        raise RuntimeError("a defect")
+
+    deadlines.begin("a", fail)
+    deadlines.begin("b", lambda: expired.put_nowait("b"))
+
+    async with asyncio.timeout(5):
+        assert await expired.get() == "b"
+    assert len(told) == 1
+
+
+async def test_what_is_begun_again_holds_up_none_that_began_before() -> None:
+    deadlines, expired = Deadlines(0.1), asyncio.Queue[str]()
+    deadlines.begin("a", lambda: expired.put_nowait("a"))
+    deadlines.begin("b", lambda: expired.put_nowait("b"))
+    deadlines.begin("a", lambda: expired.put_nowait("a again"))
+
+    async with asyncio.timeout(5):
+        assert [await expired.get(), await expired.get()] == ["b", "a again"]
