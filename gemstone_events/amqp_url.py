@@ -67,6 +67,8 @@ def parse_url(url: str) -> Broker:
         port = parts.port
     except ValueError:
         raise _unfit("its host or port cannot be read") from None
+    if not url.isprintable():  # urlsplit drops line breaks and tabs without a word
+        raise _unfit("it holds characters that cannot be seen")
     if parts.scheme not in _PORTS:
         raise _unfit("its scheme is neither amqp nor amqps")
     if not parts.hostname:

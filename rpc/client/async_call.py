@@ -66,17 +66,18 @@ class AsyncMethodCall(Generic[T]):
 
         Args:
             wait: block until it is there.
-            timeout: seconds to wait; None for as long as the call may take.
+            timeout: seconds to wait, and no need for ``wait``; None for as long as the call may take.
 
         Raises:
             RuntimeError: it is not done, and shall not be waited for; or waiting would block an event loop.
             RemoteServiceError: it failed.
         """
-        if wait:
+        if wait or timeout is not None:
             self._join(timeout)
         if not self.finished():
-            waited = f" after {timeout:g} s" if wait and timeout is not None else ""
-            raise RuntimeError(f"the call is not done{waited}: wait for it, await it, or ask finished() first")
+            waited = "" if timeout is None else f" after {timeout:g} s"
+            mend = "await it" if is_on_loop() else "result(wait=True) waits for it"
+            raise RuntimeError(f"the call is not done{waited}: {mend}")
         self._look()
         try:
             return self._future.result()
@@ -112,7 +113,7 @@ class AsyncMethodCall(Generic[T]):
         return self._outcome().__await__()
 
     def __repr__(self) -> str:
-        state = "under way" if not self.finished() else "done" if self.successful() else f"failed: {self.error()!r}"
+        state = "under way, to be awaited" if not self.finished() else "done" if self.successful() else f"failed: {self.error()!r}"
         return f"<AsyncMethodCall {state}>"
 
     async def _outcome(self) -> T:

@@ -442,7 +442,16 @@ async def test_the_calls_own_authorization_goes_before_that_of_the_url(wire: Htt
 
 @pytest.mark.parametrize(
     "url",
-    ["http:", "http://", "http:///api", "http://host:0/api", "http://host:99999/", "http://host:x/", "http://h/api#me"],
+    [
+        "http:",
+        "http://",
+        "http:///api",
+        "http://host:0/api",
+        "http://host:99999/",
+        "http://host:x/",
+        "http://h/api#me",
+        "http://a\nb/api",
+    ],
 )
 async def test_what_is_no_url_of_http_is_refused(wire: HttpClientWire, url: str) -> None:
     with pytest.raises(ServiceConfigurationError, match="write http://host:port/api"):

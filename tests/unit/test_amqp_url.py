@@ -32,6 +32,7 @@ def test_a_url_is_read(url: str, expected: tuple[object, ...]) -> None:
         ("redis://host", "neither amqp nor amqps"),
         ("amqp://", "names no host"),
         ("amqp://host:port", "cannot be read"),
+        ("amqp://ho\nst", "cannot be seen"),
         ("amqp://host:70000", "cannot be read"),
         ("amqp://host/a/b", "virtual host"),
         ("amqp://host#x", "fragment"),

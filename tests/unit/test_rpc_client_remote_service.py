@@ -243,8 +243,11 @@ def test_an_asynchronous_call_is_waited_for_only_so_long(wires: FakeWires) -> No
     wires.answer = hang
     with RemoteService(URL) as service:
         call = service.methods.add.call_async(1, 2)
-        with pytest.raises(RuntimeError, match=r"not done after 0.01 s"):
-            call.result(wait=True, timeout=0.01)
+        for options in ({"wait": True, "timeout": 0.01}, {"timeout": 0.01}):
+            with pytest.raises(RuntimeError, match=r"not done after 0.01 s"):
+                call.result(**options)
+        with pytest.raises(RuntimeError, match=r"not done: result\(wait=True\) waits"):
+            call.result()
 
 
 def test_an_asynchronous_call_that_fails_says_why(wires: FakeWires) -> None:

@@ -73,7 +73,10 @@ def presence_exchange(namespace: str) -> str:
 
 def _take_confirms(url: str) -> tuple[str, bool]:
     """Return a broker's URL without the option ``confirms``, and whether that asks for all."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url, False  # parse_url says what is wrong
     options = parse_qsl(parts.query, keep_blank_values=True)
     asked = [value for name, value in options if name == "confirms"]
     if not asked:

@@ -39,6 +39,7 @@ def read_target(url: str) -> HttpTarget:
         parts = URL(url)
         is_fit = parts.scheme in ("http", "https") and bool(parts.host) and parts.port != 0 and not parts.raw_fragment
         (parts.host or "").encode("idna")  # whoever looks the host up does the same
+        is_fit = is_fit and url.isprintable()  # line breaks would be dropped without a word
     except ValueError:
         is_fit = False
     if not is_fit:
