@@ -9,7 +9,7 @@ from enum import Enum
 from gemstone_events import execution
 from gemstone_events.call_scope import CallScope, call_scope
 from gemstone_events.codec import decode
-from gemstone_events.deadlines import Deadlines
+from gemstone_events.deadlines import Timeouts
 from gemstone_events.errors import DecodeError, SchemaError
 from gemstone_events.event import Event, new_id
 from gemstone_events.execution import Threads
@@ -81,13 +81,16 @@ class Workplace:
     max_body: int
 
 
-async def attempt(turn: Attempt, workplace: Workplace, deadlines: Deadlines, retry: RetryPolicy) -> Verdict:
+async def attempt(
+    turn: Attempt, workplace: Workplace, timeouts: Timeouts, seconds: float, retry: RetryPolicy
+) -> Verdict:
     """Decode, validate and handle; whatever goes wrong is part of the verdict.
 
     Args:
         turn: what to attempt.
         workplace: what to work with.
-        deadlines: how long the handler may take, from when it begins.
+        timeouts: of all attempts of the handler's group.
+        seconds: how long the handler may take, from when it begins.
         retry: what to do about failures.
     """
     try:
@@ -101,21 +104,21 @@ async def attempt(turn: Attempt, workplace: Workplace, deadlines: Deadlines, ret
         return failed(turn, error, retry)
     handler = turn.handler
     arguments = (body, event) if handler.takes_event else (body,)
-    timeout = asyncio.timeout(None)
+    limit = timeouts.within(None)
     try:
-        scope = CallScope(time.monotonic() + deadlines.seconds, event.traceparent)
+        scope = CallScope(time.monotonic() + seconds, event.traceparent)
         with UnitOfWork(workplace.store, cause=event) as unit, call_scope(scope):
-            async with timeout:
+            async with limit:
                 await execution.run(
                     handler.function,
                     arguments,
                     is_coroutine=handler.is_coroutine,
                     threads=workplace.threads,
-                    begins=lambda: deadlines.begin(timeout, lambda: timeout.reschedule(0)),
+                    begins=lambda: limit.begin(seconds),
                 )
     except TimeoutError as error:
-        overdue = TimeoutError(f"no outcome within {deadlines.seconds:g} seconds")
-        return failed(turn, overdue if timeout.expired() else error, retry)
+        overdue = TimeoutError(f"no outcome within {seconds:g} seconds")
+        return failed(turn, overdue if limit.expired() else error, retry)
     except asyncio.CancelledError as error:
         if (task := asyncio.current_task()) and task.cancelling():
             raise
@@ -124,15 +127,13 @@ async def attempt(turn: Attempt, workplace: Workplace, deadlines: Deadlines, ret
         raise
     except BaseException as error:  # noqa: BLE001 - whatever ends a handler, as sys.exit(), ends only the handler
         return failed(turn, error, retry)
-    finally:
-        deadlines.end(timeout)
     return Verdict(Kind.HANDLED, unit.complete(turn.key))
 
 
 def failed(turn: Attempt, error: BaseException, retry: RetryPolicy) -> Verdict:
     """Return the verdict on a failure: another attempt, or a dead letter."""
     failures = turn.failures + 1
-    report = "".join(traceback.format_exception(error))[-MAX_ERROR_CHARACTERS:]
+    report = _report(error)
     if not retry.allows(error, failures):
         return buried(turn, "exhausted" if failures >= retry.attempts else "fatal", report)
     delay = retry.delay(failures)
@@ -143,6 +144,15 @@ def buried(turn: Attempt, reason: str, error: str) -> Verdict:
     """Return the verdict that makes the message a dead letter."""
     letter = DeadLetter(new_id(), turn.key, turn.message, reason, error, turn.failures + 1)
     return Verdict(Kind.DEAD, Changes(dead_letters=[letter]), error)
+
+
+def _report(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))[-MAX_ERROR_CHARACTERS:]
+    except Exception as unprintable:  # noqa: BLE001 - the author's exception may be of any kind
+        return (
+            f"{type(error).__qualname__}, which cannot be shown, for that failed with {type(unprintable).__qualname__}"
+        )
 
 
 def _load(handler: EventHandler, event: Event) -> object:

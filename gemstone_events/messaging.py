@@ -3,20 +3,22 @@
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Coroutine, Sequence
 
 from gemstone_events.attempt import Workplace
+from gemstone_events.countdown import Countdown
 from gemstone_events.errors import StoreError
 from gemstone_events.execution import Threads
+from gemstone_events.housekeeping import Housekeeping
 from gemstone_events.relay import Relay
 from gemstone_events.retrier import Retrier
 from gemstone_events.store.port import EventStore
 from gemstone_events.subscriber import Subscriber, SubscriptionPlan
 from gemstone_events.transport import Delivery, Subscription, Transport
 
-RETENTION_PERIOD_SECONDS = 600.0
-RETENTION_BATCH = 10_000
+FLUSH_SECONDS = 5.0
+CLOSE_SECONDS = 15.0
+LEAST_SECONDS = 1.0
 DEFECT = "ended unexpectedly; restart the service and report the traceback in its log"
 
 
@@ -58,7 +60,8 @@ class Messaging:
         ]
         self._retrier = Retrier(store, self.subscribers, scheduled, owner, logger)
         self._by_subscription = {subscriber.plan.subscription: subscriber for subscriber in self.subscribers}
-        self._inbox_retention = inbox_retention
+        consumers = [consumer for subscriber in self.subscribers for consumer in subscriber.consumers]
+        self._housekeeping = Housekeeping(store, consumers, inbox_retention, logger)
         self._log = logger
         self._relaying: list[asyncio.Task[None]] = []
         self._tending: list[asyncio.Task[None]] = []
@@ -77,36 +80,47 @@ class Messaging:
             for transport in self.transports:
                 await transport.subscribe(list(self._by_subscription), self._receive)
             self._tending.append(self._spawn(self._retrier.run(), "retries"))
-        self._tending.append(self._spawn(self._forget_handled(), "retention"))
+        self._tending.append(self._spawn(self._housekeeping.run(), "housekeeping"))
         self._relaying = [self._spawn(relay.run(), "relay") for relay in self.relays]
 
     async def drain(self, timeout: float) -> None:
-        """Take nothing new and finish what runs, within ``timeout`` seconds."""
-        deadline = time.monotonic() + timeout
-        await _cancel(self._tending)
-        for transport in self.transports:
-            await transport.stop_consuming()
-        await asyncio.gather(
-            *(subscriber.stop(max(0.0, deadline - time.monotonic())) for subscriber in self.subscribers)
-        )
+        """Take nothing new and finish what runs, within ``timeout`` seconds; what does not end then is cancelled."""
+        countdown = Countdown(timeout)
+        tending, self._tending = self._tending, []
+        await _cancel(tending, countdown.left)
+        with contextlib.suppress(TimeoutError):  # handlers go on meanwhile, and keep what is left of the time
+            async with asyncio.timeout(countdown.left):
+                await asyncio.gather(*(transport.stop_consuming() for transport in self.transports))
+        left = countdown.left
+        await asyncio.gather(*(subscriber.stop(left) for subscriber in self.subscribers))
 
-    async def flush(self, timeout: float = 5.0) -> None:
+    async def flush(self, timeout: float = FLUSH_SECONDS) -> None:
         """Publish what was emitted, for ``timeout`` seconds at most; the rest is published after the next start."""
         with contextlib.suppress(TimeoutError, StoreError):
             async with asyncio.timeout(timeout):
                 await asyncio.gather(*(relay.flushed() for relay in self.relays if not relay.trouble))
 
-    async def close(self) -> None:
-        """Let go of everything. Twice is harmless."""
+    async def close(self, timeout: float = CLOSE_SECONDS) -> None:
+        """Let go of everything. Twice is harmless.
+
+        Args:
+            timeout: seconds for the relays' checkpoints, the transports and the store together. Transports have a
+                limit of their own, five seconds; the store gets one second at least.
+        """
+        countdown = Countdown(timeout)
         for subscriber in self.subscribers:  # a drain that was cut short may not have come to them
             subscriber.cut_off()
-        await _cancel(self._tending)
-        await _cancel(self._relaying)
-        for transport in self.transports:
-            await transport.close()
+        tasks = [*self._tending, *self._relaying]
+        self._tending, self._relaying = [], []
+        await _cancel(tasks, max(LEAST_SECONDS, countdown.left))
+        await asyncio.gather(*(transport.close() for transport in self.transports))
         if self._is_open:
             self._is_open = False
-            await self.store.close()
+            try:
+                async with asyncio.timeout(max(LEAST_SECONDS, countdown.left)):
+                    await self.store.close()
+            except TimeoutError:
+                self._log.warning("%s did not close in time: what it was not done with comes again", self.store.address)
 
     def trouble(self) -> dict[str, str]:
         """Return what does not work now, by the address of the part; empty when all is well."""
@@ -122,21 +136,14 @@ class Messaging:
             if task.done():
                 found[task.get_name()] = DEFECT
         for subscriber in self.subscribers:
+            if subscriber.store_trouble:
+                found[self.store.address] = subscriber.store_trouble
             if subscriber.has_failed:
                 found[", ".join(subscriber.consumers)] = DEFECT
         return found
 
     def _receive(self, subscription: Subscription, deliveries: Sequence[Delivery]) -> None:
         self._by_subscription[subscription].receive(deliveries)
-
-    async def _forget_handled(self) -> None:
-        while True:
-            try:
-                while await self.store.forget_handled(self._inbox_retention, RETENTION_BATCH) == RETENTION_BATCH:
-                    await asyncio.sleep(0)
-            except StoreError as error:
-                self._log.warning("old inbox marks and answers were not removed: %s", error)
-            await asyncio.sleep(RETENTION_PERIOD_SECONDS)
 
     def _spawn(self, work: Coroutine[object, object, None], what: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=what)
@@ -152,8 +159,10 @@ class Messaging:
             )
 
 
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    tasks.clear()
+async def _cancel(tasks: Sequence[asyncio.Task[None]], timeout: float) -> None:
+    unfinished = set(tasks)
+    for seconds in (timeout, 0.0):  # a task that is still saving its state is cancelled in the middle of it
+        for task in unfinished:
+            task.cancel()
+        if unfinished:
+            _, unfinished = await asyncio.wait(unfinished, timeout=seconds)

@@ -53,6 +53,7 @@ class Relay:
         self._saved_at = 0.0
         self._renewed_at = float("-inf")
         self._failures = 0
+        self._store_trouble = ""
         self._progress = asyncio.Event()
 
     @property
@@ -60,6 +61,8 @@ class Relay:
         """What does not work now, for people; empty when all is well."""
         if not self._failures:
             return ""
+        if self._store_trouble:
+            return self._store_trouble
         return self._transport.status().detail or f"{len(self._waiting)} events were not taken and are tried again"
 
     async def run(self) -> None:
@@ -69,7 +72,7 @@ class Relay:
                 try:
                     await self._lead()
                 except StoreError as error:
-                    self._log.error("the relay to %s cannot use the store: %s", self.address, error)
+                    self._store_trouble = f"nothing is published, for the store cannot be used: {error}"
                     await self._pause()
         finally:
             await self._stop()
@@ -87,7 +90,12 @@ class Relay:
         return min(self._waiting) - 1 if self._waiting else self._read
 
     async def _lead(self) -> None:
-        if not await self._keep_lease():
+        leads = await self._keep_lease()
+        self._store_trouble = ""
+        if not leads:
+            self._waiting.clear()  # whatever it was, it is another process's trouble now
+            self._failures = 0
+            self._progress.set()
             await asyncio.sleep(LEASE_SECONDS / 4)
             return
         self._read = self._saved_position = await self._start()

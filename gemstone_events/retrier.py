@@ -42,6 +42,7 @@ class Retrier:
         self._scheduled = scheduled
         self._consumers = [consumer for subscriber in subscribers for consumer in subscriber.consumers]
         self._renew_at = math.inf
+        self._is_troubled = False
 
     async def run(self) -> None:
         """Work for ever; cancel it to stop."""
@@ -52,8 +53,11 @@ class Retrier:
                 pause = await self._claim_due()
                 for subscriber in self._subscribers:
                     await subscriber.settle_held()
+                self._is_troubled = False
             except StoreError as error:
-                self._log.error("retries wait because the store cannot be used: %s", error)
+                if not self._is_troubled:  # a disk that is full for hours is told of once
+                    self._log.error("retries wait because the store cannot be used: %s", error)
+                self._is_troubled = True
                 pause = POLL_SECONDS
             # Redrives come from other processes, so it looks again even where nothing is known to be due.
             with contextlib.suppress(TimeoutError):

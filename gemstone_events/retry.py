@@ -1,5 +1,6 @@
 """When to try again, and when to stop trying."""
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -23,10 +24,11 @@ class RetryPolicy:
     fatal: tuple[type[BaseException], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise ValueError(f"attempts must be at least 1, not {self.attempts}")
-        if self.first_delay < 0 or self.max_delay < 0:
-            raise ValueError("delays are seconds and cannot be negative")
+        if not isinstance(self.attempts, int) or self.attempts < 1:
+            raise ValueError(f"attempts must be a whole number of at least 1, not {self.attempts!r}")
+        for name, seconds in (("first_delay", self.first_delay), ("max_delay", self.max_delay)):
+            if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+                raise ValueError(f"{name} must be 0 seconds or more, and finite, not {seconds!r}")
         for name, kinds in (("retry_on", self.retry_on), ("fatal", self.fatal)):
             if not isinstance(kinds, tuple) or not all(
                 isinstance(k, type) and issubclass(k, BaseException) for k in kinds

@@ -16,6 +16,7 @@ from gemstone_events import runner
 from gemstone_events.adapters import make_store, make_transport
 from gemstone_events.calling import Calling
 from gemstone_events.container import Container
+from gemstone_events.countdown import Countdown
 from gemstone_events.emission import Emission, Emitter
 from gemstone_events.errors import (
     GemstoneError,
@@ -32,7 +33,7 @@ from gemstone_events.logs import setup_logging
 from gemstone_events.management.channels import ChannelManager
 from gemstone_events.management.hosting import default_registry
 from gemstone_events.management.manager import ServiceManager
-from gemstone_events.messaging import Messaging
+from gemstone_events.messaging import FLUSH_SECONDS, LEAST_SECONDS, Messaging
 from gemstone_events.names import check_pattern
 from gemstone_events.periodic import run_periodically
 from gemstone_events.planning import plan_subscriptions
@@ -50,6 +51,9 @@ from gemstone_events.subscriber import SubscriptionPlan
 from gemstone_events.transport import Transport, TransportSettings
 from gemstone_events.unit_of_work import current_unit_of_work
 from gemstone_events.unit_runner import UnitRunner
+
+FINISHING_SHARE = 0.8
+"""How much of ``shutdown_timeout`` what runs may take; the rest is for the hooks, for publishing and for closing."""
 
 
 class MicroService(Settings, Container):
@@ -80,6 +84,7 @@ class MicroService(Settings, Container):
         self._units = UnitRunner(lambda: self._messaging.store if self._messaging else None, lambda: self._threads)
         self._pending: set[asyncio.Task[None]] = set()
         self._parts = AsyncExitStack()
+        self._countdown = Countdown(0.0)
         self._stop_requested = asyncio.Event()
         self._event_schemas = {check_pattern(pattern): instance(each) for pattern, each in self.event_schemas.items()}
         self._emitter = Emitter(self.service_name, self._event_schemas, self.max_body)
@@ -200,7 +205,7 @@ class MicroService(Settings, Container):
         calling = Calling(self, self.instance_id, exposure, application, host, messaging.trouble, logger)
         parts = self._parts
         parts.callback(self._let_threads_go)
-        parts.push_async_callback(messaging.close)
+        parts.push_async_callback(self._close, messaging)
         await messaging.open()
         self._messaging = messaging
         parts.push_async_callback(calling.close)
@@ -212,34 +217,47 @@ class MicroService(Settings, Container):
         parts.push_async_callback(self.service_manager.aclose)
         parts.push_async_callback(calling.stop_components)
         await calling.start_components()
-        parts.push_async_callback(self._drain, messaging, calling)
+        stopping, periodic = asyncio.Event(), list[asyncio.Task[None]]()
+        parts.push_async_callback(self._drain, messaging, calling, stopping, periodic)
         await calling.listen()
         await messaging.consume()
         await calling.serve()
         exposure.warn_of_unreachable_methods(logger, authenticates=self._authenticates)
-        stopping = asyncio.Event()
         for function, seconds in self.periodic_tasks:
-            task = self._loop_task(run_periodically(function, seconds, self._units.run, stopping, logger))
-            parts.push_async_callback(_finish, task, stopping, self.shutdown_timeout)
+            periodic.append(self._loop_task(run_periodically(function, seconds, self._units.run, stopping, logger)))
 
     async def _end(self) -> None:
+        self._countdown = Countdown(self.shutdown_timeout)
         try:
             await self._parts.aclose()
         finally:
             self._messaging = self._calling = self._exposure = self._loop = None
 
-    async def _drain(self, messaging: Messaging, calling: Calling) -> None:
-        await asyncio.gather(messaging.drain(self.shutdown_timeout), calling.drain(self.shutdown_timeout))
+    async def _drain(
+        self, messaging: Messaging, calling: Calling, stopping: asyncio.Event, periodic: Sequence[asyncio.Task[None]]
+    ) -> None:
+        stopping.set()
+        seconds = self._countdown.left * FINISHING_SHARE
+        await asyncio.gather(messaging.drain(seconds), calling.drain(seconds), _finish(periodic, seconds))
 
     async def _say_goodbye(self, messaging: Messaging) -> None:
+        limit = asyncio.timeout(max(LEAST_SECONDS, self._countdown.left - LEAST_SECONDS))
         try:
-            await self._units.run_hook(self.on_service_stop)
+            async with limit:
+                await self._units.run_hook(self.on_service_stop)
             for plugin in self._plugins.values():
                 plugin.on_service_stop()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            self.get_logger().warning("on_service_stop did not end in time")
         finally:
             if self._pending:
-                await asyncio.wait(self._pending, timeout=self.shutdown_timeout)
-            await messaging.flush()
+                await asyncio.wait(self._pending, timeout=self._countdown.left)
+            await messaging.flush(min(FLUSH_SECONDS, self._countdown.left))
+
+    async def _close(self, messaging: Messaging) -> None:
+        await messaging.close(self._countdown.left)
 
     # Events.
 
@@ -536,11 +554,11 @@ class MicroService(Settings, Container):
         self._own_threads = None
 
 
-async def _finish(task: asyncio.Task[None], stopping: asyncio.Event, timeout: float) -> None:
-    stopping.set()
-    _, unfinished = await asyncio.wait([task], timeout=timeout)
-    if unfinished:
-        task.cancel()
+async def _finish(tasks: Sequence[asyncio.Task[None]], timeout: float) -> None:
+    if tasks:
+        _, unfinished = await asyncio.wait(tasks, timeout=timeout)
+        for task in unfinished:
+            task.cancel()
 
 
 def _asyncio_loop_of(io_loop: IOLoop | None) -> asyncio.AbstractEventLoop | None:

@@ -74,7 +74,7 @@ class Settings:
         max_parallel_blocking_tasks: how many threads run ``def`` handlers, methods and periodic tasks.
         max_concurrent_calls: how many calls run at once; further ones wait with the broker, or are refused by HTTP.
         call_timeout: seconds that a call of an exposed method may take.
-        shutdown_timeout: seconds for finishing what runs when the service is told to stop.
+        shutdown_timeout: seconds for stopping, all in all; four fifths of them for what runs when it is told to stop.
         inbox_retention: seconds for which a handled event is remembered, so that its redelivery has no effect, and
             the answer to a call with an idempotency key, for its repetitions.
         allow_unauthenticated: listen beyond loopback even though ``authenticate_request`` is not overridden.

@@ -5,18 +5,20 @@ import logging
 import random
 import zlib
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
+from typing import TypeVar
 
 from gemstone_events.attempt import Attempt, Kind, Verdict, Workplace, attempt, buried, failed
-from gemstone_events.deadlines import Deadlines
+from gemstone_events.deadlines import Timeouts
 from gemstone_events.errors import (
     AlreadyHandledError,
-    ConcurrencyConflictError,
     EventError,
-    StatementError,
     StoreError,
+    StoreFullError,
+    StoreRefusedError,
+    StoreUnavailableError,
 )
 from gemstone_events.event import new_id
 from gemstone_events.handlers import EventHandler
@@ -25,6 +27,10 @@ from gemstone_events.store.port import Changes, InboxKey, Retry
 from gemstone_events.transport import Delivery, Subscription
 
 MAX_STORE_BACKOFF_SECONDS = 5.0
+STORE_TROUBLE = (StoreUnavailableError, StoreFullError, StoreRefusedError)
+"""What is no fault of the changes: they can be written when it is over."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,8 @@ class Subscriber:
         self.counts = SubscriberCounts()
         self.has_failed = False
         """Something unexpected has happened, and deliveries may be stuck: readiness says so."""
+        self.store_trouble = ""
+        """Why outcomes cannot be written now, and deliveries wait for that; empty when all is well."""
         self.is_awaited = False
         """Retries wait until there is room for more attempts: say so when there is."""
         self._retry_scheduled = retry_scheduled
@@ -108,7 +116,9 @@ class Subscriber:
         self._handlers = {plan.consumer(handler): handler for handler in plan.handlers}
         self._arrived: deque[Delivery] = deque()
         self._ready: deque[Attempt] = deque()
-        self._deadlines = Deadlines(plan.timeout)
+        self._due: deque[Attempt] = deque()
+        self._took_due = False
+        self._timeouts = Timeouts()
         self._open: dict[str, _Settlement] = {}
         self._held: set[InboxKey] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -136,25 +146,27 @@ class Subscriber:
 
     @property
     def room(self) -> int:
-        """How many more attempts could begin now."""
-        return max(0, self.plan.concurrency - self._workers - len(self._ready))
+        """How many attempts that are due may be brought: as many as could begin, and one for a place that gets free."""
+        free = self.plan.concurrency - self._workers - len(self._ready)
+        return max(0, max(1, free) - len(self._due))
 
     def retry(self, retry: Retry) -> None:
         """Take an attempt that is due."""
         handler = self._handlers[retry.key.consumer]
         if self.plan.subscription.work_queue:
             handler = self.plan.takers(retry.key.event_id)[0]
-        self._ready.append(Attempt(retry.key, handler, retry.message, retry.attempts, retry.error))
+        self._due.append(Attempt(retry.key, handler, retry.message, retry.attempts, retry.error))
         self._start_workers()
 
     async def stop(self, timeout: float) -> None:
         """Finish what runs, for ``timeout`` seconds at most, and give back what has not begun. Twice is harmless."""
         self._accepting = False
-        dropped = [turn for turn in self._ready if turn.key.event_id not in self._open]
+        dropped = list(self._due)
+        self._due.clear()
         self._ready.clear()
         try:
             if dropped:  # claimed, and not begun: whoever runs next need not wait for the claim to end
-                await self._give_back(dropped)
+                self._start(self._give_back(dropped))
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=timeout)
         finally:
@@ -251,31 +263,30 @@ class Subscriber:
         return {turn.key for turn in turns}
 
     async def _find_settled(self, keys: list[InboxKey]) -> set[InboxKey]:
-        trouble = 0
-        while True:
-            try:
-                return await self._store.find_settled(keys) if keys else set()
-            except StoreError as error:
-                trouble += 1
-                await self._wait_for_store(error, trouble)
+        return await self._insist(lambda: self._store.find_settled(keys)) if keys else set()
 
     # As many attempts as the plan allows are made at once, each in a task of its own; one that ends starts the next.
 
     def _start_workers(self) -> None:
-        for _ in range(min(len(self._ready), self.plan.concurrency - self._workers)):
+        for _ in range(min(len(self._ready) + len(self._due), self.plan.concurrency - self._workers)):
             self._workers += 1
             self._start(self._work())
 
     async def _work(self) -> None:
         try:
-            if self._ready:
-                await self._make(self._ready.popleft())
+            if self._ready or self._due:
+                await self._make(self._next_turn())
         finally:
             self._workers -= 1
             self._start_workers()
             if self.is_awaited:
                 self.is_awaited = False
                 self._retry_scheduled.set()
+
+    def _next_turn(self) -> Attempt:
+        # By turns: a backlog keeps no retry waiting for its end, and many retries do not hold up what is new.
+        self._took_due = bool(self._due) and not (self._ready and self._took_due)
+        return (self._due if self._took_due else self._ready).popleft()
 
     async def _make(self, turn: Attempt) -> None:
         plan = self.plan
@@ -289,8 +300,8 @@ class Subscriber:
             self.counts.duplicates += 1
             self._settle(turn.key)
             return
-        except (ConcurrencyConflictError, EventError, StatementError) as error:
-            # The author's SQL, a stale stream, or an event id that was used before.
+        except (EventError, StoreError) as error:
+            # The author's SQL, a stale stream, an event id that was used before, or more than the store can take.
             verdict = failed(turn, error, plan.retry)
             await self._commit(verdict.changes)
         self._record(turn, verdict)
@@ -301,7 +312,7 @@ class Subscriber:
 
     async def _attempt(self, turn: Attempt) -> Verdict:
         try:
-            return await attempt(turn, self._workplace, self._deadlines, self.plan.retry)
+            return await attempt(turn, self._workplace, self._timeouts, self.plan.timeout, self.plan.retry)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._is_cut_off or task is None:
@@ -318,21 +329,24 @@ class Subscriber:
             self._settle(key)
 
     async def _commit(self, changes: Changes) -> None:
+        await self._insist(lambda: self._store.commit(changes))
+
+    async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the store until it can be used. What it refuses for the sake of the changes themselves is raised."""
         trouble = 0
         while True:
             try:
-                await self._store.commit(changes)
-                return
-            except (AlreadyHandledError, ConcurrencyConflictError, StatementError):
-                raise
-            except StoreError as error:
+                answer = await ask()
+            except STORE_TROUBLE as error:
                 trouble += 1
-                await self._wait_for_store(error, trouble)
-
-    async def _wait_for_store(self, error: Exception, trouble: int) -> None:
-        if trouble == 1:
-            self._log.error("events wait because the store cannot be used: %s", error)
-        await asyncio.sleep(random.uniform(0.5, 1.0) * min(MAX_STORE_BACKOFF_SECONDS, 0.05 * 2.0 ** min(trouble, 20)))
+                if not self.store_trouble:
+                    self._log.error("events wait because the store cannot be used: %s", error)
+                self.store_trouble = f"events wait: {error}"
+                ceiling = min(MAX_STORE_BACKOFF_SECONDS, 0.05 * 2.0 ** min(trouble, 20))
+                await asyncio.sleep(random.uniform(ceiling / 2, ceiling))
+            else:
+                self.store_trouble = ""
+                return answer
 
     def _settle(self, key: InboxKey) -> None:
         settlement = self._open.get(key.event_id)

@@ -14,10 +14,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import isawaitable
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from gemstone_events.call_scope import CallScope, call_scope
-from gemstone_events.deadlines import Deadlines
+from gemstone_events.deadlines import Timeouts
 from gemstone_events.logs import printable
 from gemstone_events.rpc.authentication.principal import scopes_of
 from gemstone_events.rpc.call_context import IDEMPOTENCY_HEADER, TRACE_HEADER, CallContext
@@ -125,7 +125,7 @@ class Dispatcher:
         self._on_call = on_call
         self._on_internal_error = on_internal_error
         self._legacy = legacy_envelope
-        self._deadlines = Deadlines(limits.call_timeout)
+        self._timeouts = Timeouts()
         self._slots = asyncio.Semaphore(limits.concurrent_calls)
 
     async def dispatch(self, body: bytes, context: CallContext) -> bytes | None:
@@ -194,15 +194,12 @@ class Dispatcher:
 
     async def _run(self, request: JsonRpcRequest, context: CallContext) -> object:
         seconds = self.limits.call_timeout
-        own = context.timeout is not None and context.timeout < seconds
-        if own:
-            seconds = cast(float, context.timeout)
+        if context.timeout is not None and context.timeout < seconds:
+            seconds = context.timeout
             if seconds <= 0:
                 raise DeadlineExceeded
         scope = CallScope(time.monotonic() + seconds, context.headers.get(TRACE_HEADER))
-        deadline = asyncio.timeout(seconds if own else None)
-        if not own:
-            self._deadlines.begin(deadline, lambda: deadline.reschedule(0))
+        deadline = self._timeouts.within(seconds)
         try:
             async with deadline:
                 if self._slots.locked() and not request.is_notification:
@@ -214,8 +211,6 @@ class Dispatcher:
             if deadline.expired():
                 raise DeadlineExceeded from error
             raise
-        finally:
-            self._deadlines.end(deadline)
 
     async def _call(self, request: JsonRpcRequest, context: CallContext) -> object:
         method = self.methods.get(request.method)

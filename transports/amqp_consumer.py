@@ -73,6 +73,9 @@ class ConsumeChannel:
         self._open = True
         self._stopped = False
         self._batch: list[AmqpDelivery] = []
+        self._delivered = 0
+        self._unsettled = 0
+        self._delivered_when_waiting: int | None = None
         # The delivery whose frames are coming in: method, header, then body frames until nothing is missing.
         self._tag = 0
         self._redelivered = False
@@ -87,14 +90,26 @@ class ConsumeChannel:
             self._stopped = True
             self._connection.write(method(self._number, BASIC_CANCEL_BY_CLIENT, "sb", self._consumer_tag, False))
 
+    def is_passed_over(self, ready: int) -> bool:
+        """Tell whether messages waited at the last question and now, and none came between though there was room.
+
+        Args:
+            ready: how many the broker has just said to wait in the queue.
+        """
+        could_take = ready > 0 and self._unsettled < self._subscription.prefetch
+        known, self._delivered_when_waiting = self._delivered_when_waiting, self._delivered if could_take else None
+        return could_take and known == self._delivered
+
     def ack(self, tag: int) -> None:
         """Ack the delivery ``tag`` with this turn of the loop."""
+        self._unsettled -= 1
         self._settlements.ack(tag)
         if not self._flush_due:
             self._flush_soon()
 
     def release(self, tag: int) -> None:
         """Give the delivery ``tag`` back with this turn of the loop."""
+        self._unsettled -= 1
         self._settlements.release(tag)
         if not self._flush_due:
             self._flush_soon()
@@ -139,6 +154,8 @@ class ConsumeChannel:
 
     def _complete(self, body: bytes) -> None:
         self._missing = 0
+        self._delivered += 1
+        self._unsettled += 1
         if self._stopped:
             self.release(self._tag)
             return

@@ -23,11 +23,12 @@ from gemstone_events.transports.amqp_consumer import ConsumeChannel
 from gemstone_events.transports.amqp_messages import MessageEncoder
 from gemstone_events.transports.amqp_publisher import PublishChannel
 from gemstone_events.transports.amqp_topology import (
+    QueueState,
     Topology,
     declare_exchange,
     declare_queue,
     declare_work_queues,
-    unconsumed,
+    look_at_queues,
 )
 
 _GOODBYE_TIMEOUT = 1.5
@@ -143,12 +144,14 @@ class ConsumeSession:
     ) -> None:
         self.connection = LoopConnection(opened.handover, lambda: None)
         self._access = access
-        self._shared_queues = opened.shared_queues
         self._channels = []
-        for subscription, (number, tag) in zip(subscriptions, opened.consumers, strict=True):
+        self._by_shared_queue: dict[str, ConsumeChannel] = {}
+        for subscription, (number, tag, queue_name) in zip(subscriptions, opened.consumers, strict=True):
             channel = ConsumeChannel(self.connection, number, subscription, tag, receive)
             self.connection.add_channel(number, channel)
             self._channels.append(channel)
+            if not subscription.per_instance:
+                self._by_shared_queue[queue_name] = channel
         self.connection.start()
 
     @classmethod
@@ -168,16 +171,22 @@ class ConsumeSession:
             channel.stop()
 
     async def check(self) -> None:
-        """Ask the broker whether it lists consumers for every queue, and end the session where it does not.
+        """Ask the broker how every queue is, and end the session where our consumer of one must be lost.
 
-        Nobody else can see the queue of one instance, which ends with its consumer anyway.
+        The broker counts consumers, and does not say whose they are: one of another process hides the loss of ours,
+        until messages wait while we have room for them. Nobody else can see the queue of one instance, which ends
+        with its consumer anyway.
 
         Raises:
             TransportError: the broker could not be asked.
         """
-        idle = await in_thread(_unconsumed, self._access, self._shared_queues)
-        if idle:
-            self.connection.end(f"the broker lists no consumer for the queue {idle[0]!r}")
+        states = await in_thread(_look_at_queues, self._access, list(self._by_shared_queue))
+        for name, state in states.items():
+            is_passed_over = self._by_shared_queue[name].is_passed_over(state.ready)
+            if not state.consumers:
+                self.connection.end(f"the broker lists no consumer for the queue {name!r}")
+            elif is_passed_over:
+                self.connection.end(f"messages wait in the queue {name!r}, and the broker brings none of them here")
 
     async def close(self) -> None:
         """Send the acks and disconnect; the broker takes back what is not settled."""
@@ -188,8 +197,7 @@ class ConsumeSession:
 @dataclass(frozen=True, slots=True)
 class _Consuming:
     handover: HandOver
-    consumers: Sequence[tuple[int, str]]  # channel number and consumer tag of each subscription
-    shared_queues: Sequence[str]
+    consumers: Sequence[tuple[int, str, str]]  # channel number, consumer tag and queue of each subscription
 
 
 def _connect_to_publish(access: Access) -> tuple[HandOver, int]:
@@ -210,8 +218,7 @@ def _connect_to_consume(access: Access, subscriptions: Sequence[Subscription]) -
     connection = BlockingConnection(access.broker, access.connection_name("consumes"))
     try:
         connection.open()
-        consumers: list[tuple[int, str]] = []
-        shared: list[str] = []
+        consumers: list[tuple[int, str, str]] = []
         for subscription in subscriptions:
             channel = connection.channel()
             queue = access.topology.queue(subscription)
@@ -223,10 +230,8 @@ def _connect_to_consume(access: Access, subscriptions: Sequence[Subscription]) -
                 # Per consumer, not global: quorum queues refuse global limits (P30). One queue per channel (P42).
                 channel.basic_qos(0, min(subscription.prefetch, _LARGEST_PREFETCH), False)
                 channel.basic_consume(queue.name, tag)
-            consumers.append((channel.channel_id, tag))
-            if not subscription.per_instance:
-                shared.append(queue.name)
-        return _Consuming(connection.hand_over(), consumers, shared)
+            consumers.append((channel.channel_id, tag, queue.name))
+        return _Consuming(connection.hand_over(), consumers)
     finally:
         connection.drop()
 
@@ -236,9 +241,9 @@ def _declare_work_queues(access: Access, event_names: Sequence[str]) -> dict[str
         return declare_work_queues(connection, access.topology, event_names)
 
 
-def _unconsumed(access: Access, queue_names: Sequence[str]) -> list[str]:
+def _look_at_queues(access: Access, queue_names: Sequence[str]) -> dict[str, QueueState]:
     with short_connection(access.broker, access.connection_name("checks")) as connection:
-        return unconsumed(connection, queue_names)
+        return look_at_queues(connection, queue_names)
 
 
 def _discard(opened: tuple[HandOver, int]) -> None:

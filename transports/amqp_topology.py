@@ -13,6 +13,7 @@ AMQP 0-9-1, section 3.1.3.3, matches binding keys as ``names.matches`` does.
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import amqp
 
@@ -140,23 +141,34 @@ def declare_work_queues(
     return failed
 
 
-def unconsumed(connection: BlockingConnection, queue_names: Sequence[str]) -> list[str]:
-    """Return which queues do not exist or have no consumer, as the broker sees it. Blocks.
+class QueueState(NamedTuple):
+    """How a queue is, as the broker sees it.
+
+    Attributes:
+        ready: messages that no consumer was given yet.
+        consumers: how many there are, of all processes.
+    """
+
+    ready: int
+    consumers: int
+
+
+def look_at_queues(connection: BlockingConnection, queue_names: Sequence[str]) -> dict[str, QueueState]:
+    """Return how queues are; one that does not exist has no consumers. Blocks.
 
     Raises:
         TransportUnavailableError: the broker did not answer.
     """
-    idle: list[str] = []
+    states: dict[str, QueueState] = {}
     for name in queue_names:
         with translated(connection.address, f"looking at the queue {name!r}"):
             try:
                 with connection.channel() as channel:
-                    _, _, consumers = channel.queue_declare(name, passive=True)
+                    _, ready, consumers = channel.queue_declare(name, passive=True)
             except amqp.NotFound:
-                consumers = 0
-        if not consumers:
-            idle.append(name)
-    return idle
+                ready = consumers = 0
+        states[name] = QueueState(ready, consumers)
+    return states
 
 
 def _drift(kind: str, name: str) -> str:

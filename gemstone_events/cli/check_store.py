@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +18,11 @@ from gemstone_events.store.port import EventStore
 TIGHT_BYTES = 1024**3
 FULL_BYTES = 100 * 1024**2
 
+UNCLAIMED_SECONDS = 60.0
+"""A service that runs takes what is due within seconds."""
+
 _COUNTED = 1000
+_NAMED = 3
 _RELAY = "relay:"
 _MOUNTS = Path("/proc/self/mounts")
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "ceph", "glusterfs")
@@ -94,6 +99,7 @@ async def _check_content(
         found.append(warning(shown, "not durable: what it holds ends with the process", "use it for tests only"))
     if consumers:
         found.append(await _check_retries(store, shown, consumers))
+    found += await _check_unclaimed(store, shown)
     return [*found, *await _check_relays(store, shown, transports)]
 
 
@@ -114,6 +120,17 @@ async def _check_retries(store: EventStore, shown: str, consumers: Sequence[str]
     if seconds > 0:
         return ok(shown, f"retries wait; the next is due in {seconds:.0f} s")
     return warning(shown, "a retry is due now", "it should be gone in a second; if not, start the service")
+
+
+async def _check_unclaimed(store: EventStore, shown: str) -> list[Finding]:
+    unclaimed = Counter(retry.key.consumer for retry in await store.find_unclaimed(UNCLAIMED_SECONDS, _COUNTED))
+    if not unclaimed:
+        return []
+    whose = [f"{consumer} ({count})" for consumer, count in unclaimed.most_common(_NAMED)]
+    whose += [f"{len(unclaimed) - _NAMED} more"] if len(unclaimed) > _NAMED else []
+    detail = f"nobody takes the retries of {', '.join(whose)}"
+    remedy = "start the service; what no handler of it takes is made dead letters after about an hour"
+    return [warning(shown, detail, remedy)]
 
 
 async def _check_relays(store: EventStore, shown: str, transports: Sequence[str] | None) -> list[Finding]:

@@ -177,6 +177,16 @@ class MemoryStore:
         due = min((attempt.due for attempt in self._of(consumers)), default=None)
         return None if due is None else max(0.0, due - self._clock())
 
+    async def find_unclaimed(self, seconds: float, limit: int = 100) -> Sequence[Retry]:
+        """Return retries that nobody takes, the longest due first; see the port."""
+        self._check_open()
+        latest: dict[str, float] = {}
+        for key, attempt in self._attempts.items():
+            latest[key.consumer] = max(attempt.due, latest.get(key.consumer, attempt.due))
+        before = self._clock() - seconds
+        found = self._of(consumer for consumer, due in latest.items() if due < before)
+        return [attempt.retry for attempt in sorted(found, key=lambda each: each.due)[:limit]]
+
     async def list_dead_letters(self, limit: int = 100, pattern: str = "#") -> Sequence[DeadLetter]:
         """Return the newest dead letters whose event name matches ``pattern``; see the port."""
         self._check_open()
@@ -225,7 +235,9 @@ class MemoryStore:
         self._check_open()
         now = self._clock()
         holder, expires = self._leases.get(name, (owner, now))
-        if holder != owner and expires > now:
+        if (
+            holder != owner and now < expires <= now + seconds
+        ):  # one that ends later is from before the clock was set back
             return False
         self._leases[name] = (owner, now + seconds)
         return True

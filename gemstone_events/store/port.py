@@ -79,7 +79,8 @@ class DeadLetter:
         id: the dead letter's own id.
         key: who failed to handle what; ``event_id`` may be empty where the message carries none.
         message: what came, byte for byte.
-        reason: one word for programs: ``undecodable``, ``schema``, ``fatal``, ``exhausted`` or ``refused``.
+        reason: one word for programs: ``undecodable``, ``schema``, ``fatal``, ``exhausted``, ``orphaned`` or
+            ``refused``.
         error: the last failure, for people.
         attempts: how many attempts were made.
         time: when it died, seconds since 1970; filled by the store.
@@ -210,6 +211,13 @@ class EventStore(Protocol):
     async def seconds_to_next_retry(self, consumers: Sequence[str]) -> float | None:
         """Return how long until a retry of ``consumers`` may be claimed (0 if now), or None where there is none."""
 
+    async def find_unclaimed(self, seconds: float, limit: int = 100) -> Sequence[Retry]:
+        """Return up to ``limit`` retries that nobody takes, the longest due first.
+
+        Those are the retries of each consumer for whom all that waits has been due for more than ``seconds`` seconds:
+        of one that runs, something is always claimed, or not due yet.
+        """
+
     async def list_dead_letters(self, limit: int = 100, pattern: str = "#") -> Sequence[DeadLetter]:
         """Return the newest dead letters whose event name matches ``pattern``; ``#`` takes nameless ones as well."""
 
@@ -229,7 +237,11 @@ class EventStore(Protocol):
         """Delete inbox marks and answers older than ``older_than`` seconds, up to ``limit`` in all; return how many."""
 
     async def acquire_lease(self, name: str, owner: str, seconds: float) -> bool:
-        """Take or renew the lease ``name``; False where another owner holds it. Measured by the store's clock."""
+        """Take or renew the lease ``name``; False where another owner holds it. Measured by the store's clock.
+
+        All who ask for one name ask for the same ``seconds``: a lease that ends later than a new one would is from
+        before the clock was set back, and ends at once. Its owner learns with its next renewal who has it now.
+        """
 
     async def release_lease(self, name: str, owner: str) -> None:
         """Give the lease back, if ``owner`` holds it."""

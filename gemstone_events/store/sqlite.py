@@ -114,11 +114,20 @@ class SqliteStore:
         _log.info("opened %s with SQLite %s", self.address, apsw.sqlite_lib_version())
 
     async def close(self) -> None:
-        """Finish the commits that wait, then close the file. Twice is harmless."""
-        await self._group.drain()
-        for thread in (self._slow_reader, self._reader, self._writer):
-            await thread.stop()
-        self._signal.wake()
+        """Finish the commits that wait, then close the file. Twice is harmless.
+
+        Where this is cancelled, as the file is locked by another process or the disk hangs, the threads end by
+        themselves when the database answers.
+        """
+        threads = (self._slow_reader, self._reader, self._writer)
+        try:
+            await self._group.drain()
+            for thread in threads:
+                await thread.stop()
+        finally:
+            for thread in threads:
+                thread.dismiss()
+            self._signal.wake()
 
     async def commit(self, changes: Changes) -> None:
         """Commit together with all that waits; see the port."""
@@ -173,6 +182,10 @@ class SqliteStore:
     async def seconds_to_next_retry(self, consumers: Sequence[str]) -> float | None:
         """Return how long until a retry of ``consumers`` may be claimed (0 if now), or None where there is none."""
         return await self._run(self._reader, sqlite_reads.seconds_to_next_retry, consumers)
+
+    async def find_unclaimed(self, seconds: float, limit: int = 100) -> Sequence[Retry]:
+        """Return retries that nobody takes, the longest due first; see the port."""
+        return await self._run(self._reader, sqlite_reads.find_unclaimed, seconds, limit)
 
     async def list_dead_letters(self, limit: int = 100, pattern: str = "#") -> Sequence[DeadLetter]:
         """Return the newest dead letters whose event name matches ``pattern``; see the port."""

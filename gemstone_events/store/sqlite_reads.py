@@ -8,7 +8,7 @@ import apsw
 
 from gemstone_events.message import Message
 from gemstone_events.names import matches
-from gemstone_events.store.port import Answer, AnswerKey, DeadLetter, InboxKey, Recorded
+from gemstone_events.store.port import Answer, AnswerKey, DeadLetter, InboxKey, Recorded, Retry
 from gemstone_events.store.sqlite_units import key_text
 
 _READ_EMITTED = """
@@ -27,6 +27,12 @@ _SECONDS_TO_NEXT_RETRY = """
 SELECT min(due) - unixepoch('subsec') FROM gemstone_retries
 WHERE consumer IN (SELECT value FROM json_each(?))
 """
+_UNCLAIMED = """
+SELECT consumer, event_id, mode, attributes, body, attempts, error FROM gemstone_retries
+WHERE consumer IN
+    (SELECT consumer FROM gemstone_retries GROUP BY consumer HAVING max(due) < unixepoch('subsec') - ?)
+ORDER BY due LIMIT ?
+"""
 _DEAD_LETTERS = """
 SELECT id, consumer, event_id, mode, attributes, body, reason, error, attempts, time FROM gemstone_dead_letters
 """
@@ -37,7 +43,7 @@ _DEAD_LETTERS_OF_TYPES = f"""
 _DEAD_LETTER = f"{_DEAD_LETTERS} WHERE id = ?"
 
 
-def rows_of(connection: apsw.Connection, sql: str, parameters: tuple[str | int, ...] = ()) -> list[tuple[Any, ...]]:
+def rows_of(connection: apsw.Connection, sql: str, parameters: tuple[str | float, ...] = ()) -> list[tuple[Any, ...]]:
     """Return all rows of a query on the store's tables, which are STRICT: the schema says what the columns hold."""
     return connection.execute(sql, parameters).fetchall()
 
@@ -45,6 +51,13 @@ def rows_of(connection: apsw.Connection, sql: str, parameters: tuple[str | int, 
 def make_message(mode: str, attributes: str, body: bytes) -> Message:
     """Return the message that is stored in these columns."""
     return Message(json.loads(attributes), body, mode == "broadcast")
+
+
+def make_retry(
+    consumer: str, event_id: str, mode: str, attributes: str, body: bytes, attempts: int, error: str
+) -> Retry:
+    """Return the retry that is stored in these columns."""
+    return Retry(InboxKey(consumer, event_id), make_message(mode, attributes, body), attempts, 0.0, error)
 
 
 def read_emitted(connection: apsw.Connection, after: int, limit: int) -> list[Recorded]:
@@ -77,6 +90,11 @@ def seconds_to_next_retry(connection: apsw.Connection, consumers: Sequence[str])
     """Return how long until a retry of ``consumers`` may be claimed, or None."""
     seconds: float | None = connection.execute(_SECONDS_TO_NEXT_RETRY, (texts(consumers),)).get
     return None if seconds is None else max(0.0, seconds)
+
+
+def find_unclaimed(connection: apsw.Connection, seconds: float, limit: int) -> list[Retry]:
+    """Return retries of those consumers for whom everything has been due for more than ``seconds`` seconds."""
+    return [make_retry(*row) for row in rows_of(connection, _UNCLAIMED, (seconds, limit))]
 
 
 def checkpoints(connection: apsw.Connection) -> dict[str, int]:

@@ -84,12 +84,18 @@ class DatabaseThread:
 
     async def stop(self) -> None:
         """Run the jobs that wait, close the connection and end the thread. Twice is harmless."""
-        thread, stopped, self._thread = self._thread, self._stopped, None
+        thread, stopped = self._thread, self._stopped
         if thread is None or stopped is None:
             return
-        self._jobs.put(None)
+        self.dismiss()
         await asyncio.shield(stopped)
         thread.join()
+
+    def dismiss(self) -> None:
+        """Let the thread end when the jobs that wait have run, and do not wait for it. Twice is harmless."""
+        if self._thread is not None:
+            self._thread = None
+            self._jobs.put(None)
 
     @property
     def running(self) -> bool:

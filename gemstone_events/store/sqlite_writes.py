@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import apsw
 
-from gemstone_events.store.port import InboxKey, Retry
-from gemstone_events.store.sqlite_reads import make_message, rows_of, texts
+from gemstone_events.store.port import Retry
+from gemstone_events.store.sqlite_reads import make_retry, rows_of, texts
 from gemstone_events.store.sqlite_transaction import Transaction
 from gemstone_events.store.sqlite_units import key_text
 
@@ -39,10 +39,12 @@ _FORGET_ANSWERS = """
 DELETE FROM gemstone_answers WHERE number IN
     (SELECT number FROM gemstone_answers WHERE answered_at < unixepoch('subsec') - ? ORDER BY answered_at LIMIT ?)
 """
+# All ask for leases of one length, so that one which ends later than a new one would was written before the clock was
+# set back: nobody may be there any more to give it up, and it would last as long as the clock was set back.
 _ACQUIRE = """
 INSERT INTO gemstone_leases VALUES (?1, ?2, unixepoch('subsec') + ?3)
 ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires = excluded.expires
-WHERE owner = excluded.owner OR expires <= unixepoch('subsec')
+WHERE owner = excluded.owner OR expires <= unixepoch('subsec') OR expires > excluded.expires
 """
 _RELEASE = "DELETE FROM gemstone_leases WHERE name = ? AND owner = ?"
 
@@ -55,10 +57,7 @@ def claim_retries(
         rows = rows_of(connection, _DUE_RETRIES, (texts(consumers), limit))
         if rows:
             connection.execute(_CLAIM, (key_text(owner), lease, json.dumps([row[0] for row in rows])))
-    return [
-        Retry(InboxKey(consumer, event_id), make_message(mode, attributes, body), attempts, 0.0, error)
-        for _, consumer, event_id, mode, attributes, body, attempts, error in rows
-    ]
+    return [make_retry(*columns) for _, *columns in rows]
 
 
 def renew_claims(connection: apsw.Connection, owner: str, lease: float) -> int:

@@ -1,5 +1,7 @@
 """The store contract: inbox marks, retries, dead letters and leases."""
 
+from dataclasses import replace
+
 import pytest
 
 from gemstone_events.errors import AlreadyHandledError, InvalidPatternError
@@ -185,6 +187,25 @@ class InboxContract(StoreHarness):
         assert seconds is not None
         assert LONG / 2 < seconds <= LONG
 
+    async def test_what_nobody_takes_is_found_the_longest_due_first(self, store: EventStore) -> None:
+        lost = [retry(InboxKey("gone", str(number)), delay=-2 * LONG - number, error="why") for number in range(3)]
+        await store.commit(Changes(retries=[*lost, retry(KEY, delay=-LONG / 2)]))
+        assert list(await store.find_unclaimed(LONG)) == [replace(one, delay=0.0) for one in reversed(lost)]
+        assert [one.key.event_id for one in await store.find_unclaimed(LONG, 2)] == ["2", "1"]
+        assert len(await store.find_unclaimed(LONG / 4)) == 4
+        assert await store.find_unclaimed(3 * LONG) == []
+
+    async def test_a_consumer_of_whom_something_is_claimed_or_not_due_yet_is_found_to_live(
+        self, store: EventStore
+    ) -> None:
+        old = [retry(one, delay=-2 * LONG) for one in (KEY, OTHER)]
+        await store.commit(Changes(retries=old))
+        assert await claim(store, limit=1)
+        assert await store.find_unclaimed(LONG) == []
+        later = [retry(InboxKey("c", "1"), delay=-2 * LONG), retry(InboxKey("c", "2"), delay=LONG)]
+        await store.commit(Changes(retries=later))
+        assert await store.find_unclaimed(LONG) == []
+
     async def test_a_dead_letter_is_kept_whole_and_marks_its_key(self, store: EventStore) -> None:
         about = Message({"id": "1", "type": "a.b", "x": "\N{SNOWMAN}"}, b"\xff{", broadcast=False)
         sent = DeadLetter("letter", KEY, about, "exhausted", "Traceback \N{SNOWMAN}", 5)
@@ -288,6 +309,12 @@ class InboxContract(StoreHarness):
             return await store.acquire_lease("relay", "you", LONG)
 
         await eventually(taken_over, "the lease to end")
+        assert not await store.acquire_lease("relay", "me", LONG)
+
+    async def test_a_lease_from_before_the_clock_was_set_back_is_free(self, store: EventStore) -> None:
+        # It ends later than any that is taken now, as this one does that was taken for twice the time.
+        assert await store.acquire_lease("relay", "me", 2 * LONG)
+        assert await store.acquire_lease("relay", "you", LONG)
         assert not await store.acquire_lease("relay", "me", LONG)
 
     async def test_of_two_instances_one_holds_the_lease(self, store: EventStore, other: EventStore) -> None:

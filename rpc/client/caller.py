@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Protocol, TypeVar, Unpack
 
 from gemstone_events.call_scope import current_call_scope
+from gemstone_events.deadlines import Timeouts
 from gemstone_events.retry import RetryPolicy
 from gemstone_events.rpc.authentication.credentials import Credentials
 from gemstone_events.rpc.call_context import IDEMPOTENCY_HEADER, TRACE_HEADER
@@ -54,6 +55,7 @@ _MAYBE_CARRIED_OUT = (OutcomeUnknownError, InterruptedCallError, DeadlineExceede
 _logger = logging.getLogger("gemstone_events.rpc.client")
 
 T = TypeVar("T")
+Failure = TypeVar("Failure", bound=BaseException)
 
 
 class Wires(Protocol):
@@ -125,6 +127,8 @@ class Caller:
         self.url = check_url(url)
         self.timeout = check_timeout(timeout)
         self.counts = CallCounts()
+        self._shown = mask(url)
+        self._timeouts = Timeouts()
         self._retry = retry
         self._headers = check_headers(headers)
         self._credentials = authentication
@@ -169,7 +173,7 @@ class Caller:
             ServiceConfigurationError: the URL cannot be called.
         """
         (call,) = outgoing.calls
-        result = await self._send(wires, outgoing, lambda body: read_single(body, call, mask(self.url)))
+        result = await self._send(wires, outgoing, lambda body: read_single(body, call, self._shown))
         self.counts.answered += 1
         return result
 
@@ -190,7 +194,7 @@ class Caller:
             RemoteServiceError: the batch as a whole brought nothing.
             ServiceConfigurationError: the URL cannot be called.
         """
-        results = await self._send(wires, outgoing, lambda body: read_batch(body, outgoing.calls, mask(self.url)))
+        results = await self._send(wires, outgoing, lambda body: read_batch(body, outgoing.calls, self._shown))
         self.counts.answered += outgoing.count - len(outgoing.calls)
         self.counts.add_results(results)
         return results
@@ -212,14 +216,12 @@ class Caller:
                 attempts += 1
                 self.counts.repeated += 1
         except BaseException as last:
-            outcome = last if doubt is None else _sum_of(doubt, last)
+            outcome = last if doubt is None else sum_of(doubt, last)
             self.counts.add_failure(outcome, outgoing.count)
             if isinstance(outcome, ServiceException):
-                outcome.add_note(f"calling {outgoing.what} of {mask(self.url)}, attempt {attempts}")
+                outcome.add_note(f"calling {outgoing.what} of {self._shown}, attempt {attempts}")
             elif isinstance(outcome, asyncio.CancelledError):
-                _logger.debug(
-                    "nobody waits any more for %s of %s: its outcome is unknown", outgoing.what, mask(self.url)
-                )
+                _logger.debug("nobody waits any more for %s of %s: its outcome is unknown", outgoing.what, self._shown)
             if outcome is not last:
                 raise outcome from last
             raise
@@ -233,7 +235,7 @@ class Caller:
             headers = {**headers, **check_headers(self._credentials.headers(outgoing.body))}
         request = WireRequest(outgoing.body, left, headers, is_answered=bool(outgoing.calls))
         try:
-            async with asyncio.timeout(left + _GRACE_SECONDS) as deadline:
+            async with self._timeouts.within(left + _GRACE_SECONDS) as deadline:
                 return await wire.call(self.url, request)
         except TimeoutError as error:
             if isinstance(error, CallTimeoutError) or not deadline.expired():
@@ -278,7 +280,7 @@ def may_repeat(error: RemoteServiceError, *, is_repeatable: bool) -> bool:
     return isinstance(error, _NOT_CARRIED_OUT) or (is_repeatable and isinstance(error, _MAYBE_CARRIED_OUT))
 
 
-def _sum_of(doubt: RemoteServiceError, last: BaseException) -> BaseException:
+def sum_of(doubt: RemoteServiceError, last: Failure) -> Failure | OutcomeUnknownError:
     """Return what became of a call with an earlier attempt that may have been carried out, and a last one."""
     if not isinstance(last, _NOT_CARRIED_OUT):
         return last

@@ -26,6 +26,9 @@ from gemstone_events.testing.transport_contract_harness import (
 from gemstone_events.transport import Outcome, Subscription, TransportSettings
 from gemstone_events.transports.rabbitmq import RabbitMQTransport, open_url
 
+LONG = 3600.0
+"""Seconds that no test lives to see."""
+
 
 @pytest.fixture
 async def transports(rabbitmq_url: str, namespace: str) -> AsyncIterator[Transports]:
@@ -185,6 +188,47 @@ async def test_a_consumer_that_the_broker_lost_is_found_by_asking(rabbitmq_url: 
     await eventually(lambda: transport.status().consuming, "the consumer to come back")
     await publish(transport, [message("a", "1")])
     await recorder.until_id("1")
+    await transport.close()
+
+
+async def test_a_lost_consumer_is_found_though_another_process_consumes_from_the_queue(
+    transports: Transports, rabbitmq_url: str, namespace: str
+) -> None:
+    settings = TransportSettings(namespace=namespace)
+    subscription = Subscription("billing", "a", prefetch=1)
+    transport = RabbitMQTransport(parse_url(rabbitmq_url), settings, watch_interval=0.2)
+    recorder, other = Recorder(), Recorder(keep)
+    await transport.open()
+    await transport.subscribe([subscription], recorder)
+    assert transport._consuming is not None
+    assert transport._consuming.session is not None
+    lost = transport._consuming.session
+    lost.stop()
+    await transports.consume(other, subscription)
+    await publish(transport, messages("a", 3))
+    await asyncio.wait_for(lost.ended, 30)
+    assert "wait in the queue" in await lost.ended
+    await recorder.until_count(2)
+    assert len(other.arrived) == 1
+    await transport.close()
+
+
+async def test_a_consumer_that_is_busy_is_not_taken_for_lost(
+    transports: Transports, rabbitmq_url: str, namespace: str
+) -> None:
+    settings = TransportSettings(namespace=namespace)
+    transport = RabbitMQTransport(parse_url(rabbitmq_url), settings, watch_interval=LONG)
+    recorder = Recorder(keep)
+    await transport.open()
+    await transport.subscribe([Subscription("billing", "a", prefetch=2)], recorder)
+    await publish(transport, messages("a", 5))
+    await recorder.until_count(2)
+    assert transport._consuming is not None
+    assert transport._consuming.session is not None
+    session = transport._consuming.session
+    for _ in range(3):
+        await session.check()
+    assert not session.ended.done()
     await transport.close()
 
 

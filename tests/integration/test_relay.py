@@ -10,7 +10,7 @@ from gemstone_events.codec import encode
 from gemstone_events.errors import StoreUnavailableError
 from gemstone_events.event import Event, new_id
 from gemstone_events.message import Message
-from gemstone_events.relay import Relay
+from gemstone_events.relay import LEASE_SECONDS, Relay
 from gemstone_events.store.memory import MemoryStore
 from gemstone_events.store.port import Changes
 from gemstone_events.transport import Outcome, TransportSettings, TransportStatus
@@ -143,6 +143,35 @@ async def test_a_transport_that_never_published_does_not_take_over_the_progress_
     await store.commit(Changes(emitted=messages(3)))
     await until(lambda: len(up.taken) == 3 and down.calls)
     assert await store.checkpoint(f"relay:{down.address}") == 0
+
+
+async def test_who_no_longer_leads_has_no_trouble_and_keeps_nobody_waiting(store, relaying):
+    transport = Moody()
+    transport.disliked = {b"0"}
+    relay = await relaying(transport)
+    await store.commit(Changes(emitted=messages(1)))
+    await until(lambda: "1 events were not taken" in relay.trouble)
+    name = f"relay:{transport.address}"
+    await store.release_lease(name, "me")
+    assert await store.acquire_lease(name, "another", LEASE_SECONDS)
+    flushing = asyncio.create_task(relay.flushed())
+    await until(lambda: not relay.trouble)
+    await asyncio.wait_for(flushing, 10)
+
+
+async def test_a_relay_whose_store_fails_says_so():
+    class Locked(MemoryStore):
+        async def acquire_lease(self, name, owner, seconds):
+            raise StoreUnavailableError("locked by another process")
+
+    store, transport = Locked(), Moody()
+    await store.open()
+    await transport.open()
+    relay = Relay(store, transport, "me", logging.getLogger("test"))
+    running = asyncio.create_task(relay.run())
+    await until(lambda: "locked by another process" in relay.trouble)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_trouble_with_the_store_is_over_when_the_store_is_read_again():

@@ -159,9 +159,22 @@ async def test_an_event_that_keeps_failing_becomes_a_dead_letter_and_can_be_redr
     assert broken.got == [{"n": 1}]
 
 
+class UnshowableError(Exception):
+    """What cannot even be shown."""
+
+    @property
+    def __notes__(self) -> list[str]:
+        raise RuntimeError("no notes")
+
+
 @pytest.mark.parametrize(
     ("failure", "reason"),
-    [(PermissionError("never"), "fatal"), (SystemExit(3), "fatal"), (RecursionError(), "exhausted")],
+    [
+        (PermissionError("never"), "fatal"),
+        (SystemExit(3), "fatal"),
+        (RecursionError(), "exhausted"),
+        (UnshowableError(), "exhausted"),
+    ],
 )
 async def test_poison_ends_in_the_dead_letters_and_the_next_event_is_handled(settings, failure, reason):
     class Victim(MicroService):
@@ -754,3 +767,44 @@ async def test_a_service_emitting_inside_the_unit_of_another_keeps_its_own_log(s
         await source._units.run(both, True)
         logs = [await s.store.read_emitted(0, 10) for s in (source, second)]
     assert [[entry.message.type for entry in log] for log in logs] == [["mine"], ["theirs"]]
+
+
+async def test_a_retry_does_not_wait_for_the_end_of_a_backlog(settings):
+    class Sink(MicroService):
+        name = "sink"
+        attempts = 0
+
+        @event_handler("a", concurrency=2, retry=RetryPolicy(first_delay=0.001))
+        async def take(self, body):
+            if body == "the one":
+                self.attempts += 1
+                if self.attempts == 1:
+                    raise ValueError("not yet")
+            elif self.attempts < 2:  # the backlog grows as fast as it is handled
+                self.emit_event("a", "another")
+
+    async with Sink(**settings()) as sink:
+        await sink.emit_event("a", "the one")
+        await asyncio.gather(*(sink.emit_event("a", "another") for _ in range(50)))
+        await until(lambda: sink.attempts == 2)
+
+
+async def test_retries_without_end_do_not_hold_up_what_is_new(tmp_path):
+    class Sink(MicroService):
+        name = "sink"
+        failures = 0
+        is_handled = False
+
+        @event_handler("a", concurrency=1, retry=RetryPolicy(attempts=10**6, first_delay=0.0))
+        async def take(self, body):
+            if body == "bad":
+                self.failures += 1
+                await asyncio.sleep(0.02)  # long enough for the next retry to be brought meanwhile
+                raise ValueError("never")
+            self.is_handled = True
+
+    async with Sink(port=None, data_dir=tmp_path) as sink:
+        await asyncio.gather(*(sink.emit_event("a", "bad") for _ in range(20)))
+        await until(lambda: sink.failures > 30)
+        await sink.emit_event("a", "good")
+        await until(lambda: sink.is_handled)

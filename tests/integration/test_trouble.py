@@ -1,14 +1,19 @@
 """What a service does when its store or its broker is in trouble: it waits, loses nothing and does nothing twice."""
 
 import asyncio
+import contextlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import apsw
 import pytest
 
 from gemstone_events import MicroService, RetryPolicy, event_handler
 from gemstone_events.errors import (
     ServiceConfigurationError,
+    StoreError,
     StoreFullError,
     StoreRefusedError,
     StoreUnavailableError,
@@ -69,6 +74,28 @@ async def test_an_outcome_waits_for_the_store_and_the_handler_does_not_run_again
         assert await store.list_dead_letters() == []
 
 
+async def test_readiness_says_that_events_wait_for_the_store_until_they_need_not():
+    store = FailingStore()
+    store.trouble = StoreFullError("the disk is full")
+    async with Sink(event_transports=[f"memory://{new_id()}"], event_store=store) as sink:
+        await sink.emit_event("a", 1)
+        await until(lambda: sink._messaging.trouble() == {"memory:": "events wait: the disk is full"})
+        store.trouble = None
+        await until(lambda: not sink._messaging.trouble())
+
+
+async def test_more_than_the_store_can_ever_take_is_a_failure_of_the_handler():
+    store = FailingStore()
+    store.trouble = StoreError("a unit of work cannot be stored: string or blob too big")
+    async with Sink(event_transports=[f"memory://{new_id()}"], event_store=store) as sink:
+        await sink.emit_event("a", 1)
+        await until(lambda: store._letters)
+        (letter,) = await store.list_dead_letters()
+        assert letter.reason == "exhausted"
+        assert "too big" in letter.error
+        assert not sink._messaging.trouble()
+
+
 async def emit_for_ever(service: MicroService) -> None:
     """Emit one event after the other."""
     while True:
@@ -125,6 +152,55 @@ async def test_a_data_folder_that_cannot_be_is_refused_at_start_up(tmp_path):
     with pytest.raises(StoreRefusedError):
         async with Sink(data_dir=tmp_path / "file"):
             pass
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Keep the write lock of an SQLite file, as a process that was suspended in the middle of a commit does."""
+    other = apsw.Connection(str(file))
+    try:
+        other.set_busy_timeout(10_000)
+        other.execute("BEGIN IMMEDIATE")
+        yield
+    finally:
+        other.close()
+
+
+async def test_a_locked_store_holds_up_the_stop_no_longer_than_it_may(tmp_path):
+    class Hanging(Sink):
+        begun = False
+
+        @event_handler("b")
+        async def hang(self, body):
+            self.begun = True
+            await asyncio.Event().wait()
+
+    store = SqliteStore(str(tmp_path / "sink.db"), lock_timeout=60.0)
+    threads = set(threading.enumerate())
+    service = Hanging(event_transports=[f"memory://{new_id()}"], event_store=store)
+    async with service:
+        messaging = service._messaging
+        await service.emit_event("b", 1)
+        await until(lambda: service.begun)
+        emitting = []
+        with locked(tmp_path / "sink.db"):
+            async with asyncio.timeout(20):  # a third of what the store would wait
+                emitting.append(service.emit_event("b", 2))
+                await messaging.drain(0.2)
+                await messaging.flush(0.1)
+                await messaging.close(0.1)
+        await until(lambda: set(threading.enumerate()) <= threads | {threading.main_thread()})
+        with contextlib.suppress(StoreUnavailableError):
+            await emitting[0]
+
+
+async def test_a_locked_bus_holds_up_the_stop_no_longer_than_it_may(tmp_path):
+    async with Sink(data_dir=tmp_path) as service:
+        messaging = service._messaging
+        with locked(tmp_path / "bus.db"):
+            async with asyncio.timeout(20):
+                await messaging.drain(0.2)
+                await messaging.close(0.1)
 
 
 async def until_ready(service: MicroService, ready: bool, seconds: float) -> None:

@@ -1,10 +1,11 @@
-"""Calls that wait for their answers, each until its own deadline, with one timer for all."""
+"""Calls that wait for their answers, each until its own deadline."""
 
 import asyncio
 import logging
 import secrets
 from collections.abc import Iterator
 
+from gemstone_events.deadlines import Deadlines
 from gemstone_events.rpc.call_errors import (
     CallTimeoutError,
     OutcomeUnknownError,
@@ -56,7 +57,7 @@ class PendingCalls:
         self._loop = asyncio.get_running_loop()
         self._calls: dict[str, PendingCall] = {}
         self._given_up: dict[str, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadlines: Deadlines[PendingCall] = Deadlines(self._expire)
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -76,8 +77,7 @@ class PendingCalls:
             )
         call = PendingCall(service, due, is_answered, self._loop)
         self._calls[call.id] = call
-        if self._timer is None or due < self._timer.when():
-            self._set_timer(due)
+        self._deadlines.begin(call, due)
         return call
 
     def get(self, identity: str | None) -> PendingCall | None:
@@ -87,6 +87,7 @@ class PendingCalls:
     def succeed(self, call: PendingCall, answer: bytes | None) -> None:
         """Settle a call: this is its answer."""
         del self._calls[call.id]
+        self._deadlines.end(call)
         if not call.answer.done():
             call.answer.set_result(answer)
 
@@ -94,6 +95,7 @@ class PendingCalls:
         """Settle a call: this went wrong."""
         if self._calls.pop(call.id, None) is None:
             return
+        self._deadlines.end(call)
         if isinstance(error, OutcomeUnknownError):
             self._counts.unknown += 1
             self._remember(call.id)
@@ -102,6 +104,7 @@ class PendingCalls:
 
     def give_up(self, call: PendingCall) -> None:
         """The caller waits no longer."""
+        self._deadlines.end(call)
         if self._calls.pop(call.id, None) is not None and call.written_at:
             self._counts.unknown += 1
             self._remember(call.id)
@@ -119,34 +122,20 @@ class PendingCalls:
 
     def end(self, reason: str) -> None:
         """Settle every call: the connection is no more."""
-        if self._timer is not None:
-            self._timer.cancel()
         for call in self:
             if call.written_at:
                 self.fail(call, OutcomeUnknownError(f"{call.service}: no answer will come, for {reason}"))
             else:
                 self.fail(call, ServiceUnreachableError(f"{call.service} was not called: {reason}"))
+        self._deadlines.close()
 
     def _remember(self, identity: str) -> None:
         self._given_up[identity] = None
         if len(self._given_up) > REMEMBERED:
             del self._given_up[next(iter(self._given_up))]
 
-    def _set_timer(self, due: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._expire)
-
-    def _expire(self) -> None:
-        """Give up what is due, and come back when the next one is: most calls are long settled by then."""
-        self._timer = None
-        now = self._loop.time()
-        for call in self:
-            if call.due > now:
-                continue
-            if call.written_at:
-                self.fail(call, CallTimeoutError(f"{call.service} gave no answer in time; it may still carry it out"))
-            else:
-                self.fail(call, ServiceUnreachableError(f"{call.service} was not called: the broker takes no messages"))
-        if self._calls:
-            self._set_timer(min(call.due for call in self._calls.values()))
+    def _expire(self, call: PendingCall) -> None:
+        if call.written_at:
+            self.fail(call, CallTimeoutError(f"{call.service} gave no answer in time; it may still carry it out"))
+        else:
+            self.fail(call, ServiceUnreachableError(f"{call.service} was not called: the broker takes no messages"))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from gemstone_events.deadlines import Deadlines
 from gemstone_events.rpc.call_errors import (
     InvalidAnswerError,
     OutcomeUnknownError,
@@ -13,7 +14,6 @@ from gemstone_events.rpc.call_errors import (
     ServiceUnreachableError,
 )
 from gemstone_events.rpc.wire import WireCounts
-from gemstone_events.rpc.wires.deadlines import Deadlines
 from gemstone_events.rpc.wires.embedded.folder import BusFolder, InstanceGoneError, is_dead, process_of
 from gemstone_events.rpc.wires.embedded.frames import FROM_SERVER, Frame, Kind, write_frame
 from gemstone_events.rpc.wires.embedded.protocol import FrameProtocol

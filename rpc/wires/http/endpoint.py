@@ -65,7 +65,8 @@ class Endpoint:
         self.dispatcher = dispatcher
         self.in_flight = in_flight
         self.body_bytes = body_bytes
-        self.body_deadlines = Deadlines(body_timeout)
+        self.body_deadlines: Deadlines[EndpointDelegate] = Deadlines(EndpointDelegate.cut_off)
+        self.body_timeout = body_timeout
         self.authentication = authentication
         self.lingering = lingering
 
@@ -154,9 +155,14 @@ class EndpointDelegate(HTTPMessageDelegate):
 
     def _expect_body(self, headers: HTTPHeaders) -> None:
         # Not Tornado's body timeout, which costs a task and two turns of the event loop per request.
-        self._endpoint.body_deadlines.begin(self, self._connection.close)
+        due = asyncio.get_running_loop().time() + self._endpoint.body_timeout
+        self._endpoint.body_deadlines.begin(self, due)
         if "Content-Length" not in headers:  # a length that is not announced is counted here, and answered with 413
             self._connection.set_max_body_size(sys.maxsize)
+
+    def cut_off(self) -> None:
+        """Wait for the body no longer."""
+        self._connection.close()
 
     def data_received(self, chunk: bytes) -> None:
         """Keep a part of the body, or answer and drop the rest where it is too much."""
