@@ -50,13 +50,17 @@ def encode(event: Event, *, broadcast: bool = True, max_body: int = MAX_BODY_BYT
         if clashing := sorted(event.extensions.keys() & _KNOWN):
             raise InvalidEventError(f"extensions may not replace the attributes {', '.join(clashing)}")
         attributes.update(event.extensions)
-    if max(map(len, attributes.values())) > MAX_ATTRIBUTE_BYTES:
-        longest = max(attributes, key=lambda name: len(attributes[name]))
-        raise InvalidEventError(f"the attribute {longest} is longer than {MAX_ATTRIBUTE_BYTES} characters")
     try:
+        longest = max(map(len, attributes.values()))
         "".join(attributes.values()).encode()
+    except TypeError:
+        name = next(name for name, value in attributes.items() if not isinstance(value, str))
+        raise InvalidEventError(f"the attribute {name} is a text, not {attributes[name]!r:.50}: use str()") from None
     except UnicodeEncodeError:
         raise InvalidEventError("an attribute holds a lone surrogate, which no transport can carry") from None
+    if longest > MAX_ATTRIBUTE_BYTES:
+        name = max(attributes, key=lambda name: len(attributes[name]))
+        raise InvalidEventError(f"the attribute {name} is longer than {MAX_ATTRIBUTE_BYTES} characters")
     return Message(attributes, body, broadcast)
 
 

@@ -69,5 +69,5 @@ async def run(
 def _shielded(function: Callable[..., object], arguments: Sequence[object], keywords: Mapping[str, object]) -> object:
     try:
         return function(*arguments, **keywords)
-    except StopIteration as error:  # a future cannot carry it: its waiter would wait for ever
-        raise RuntimeError(f"{getattr(function, '__qualname__', function)} raised StopIteration") from error
+    except (StopIteration, GeneratorExit) as error:  # the one no future carries, the other would end who waits for it
+        raise RuntimeError(f"{getattr(function, '__qualname__', function)} raised {type(error).__name__}") from error

@@ -161,6 +161,8 @@ def too_deep() -> JsonValue:
         ({"data": too_deep()}, "more than 32 levels"),
         ({"subject": "s" * (MAX_ATTRIBUTE_BYTES + 1)}, "attribute subject is longer than 8192"),
         ({"extensions": {"mine": "s" * (MAX_ATTRIBUTE_BYTES + 1)}}, "attribute mine is longer than 8192"),
+        ({"partitionkey": 5}, "attribute partitionkey is a text, not 5"),
+        ({"id": ["x"]}, "attribute id is a text"),
         ({"extensions": {"id": "forged", "type": "other"}}, "may not replace the attributes id, type"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
