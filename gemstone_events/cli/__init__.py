@@ -18,6 +18,7 @@ from gemstone_events.cli.describe import describe
 from gemstone_events.cli.doctor import doctor
 from gemstone_events.cli.emit import emit
 from gemstone_events.cli.generate_client import generate_client
+from gemstone_events.cli.new_token import new_token_command
 from gemstone_events.cli.registry import registry
 from gemstone_events.cli.run import run
 from gemstone_events.cli.services import services
@@ -59,6 +60,7 @@ for _command in (
     call_raw,
     services,
     registry,
+    new_token_command,
     describe,
     generate_client,
     compat,

@@ -1,4 +1,4 @@
-"""Values on the command line: JSON where it parses, text where it does not, key=value pairs, headers and seconds."""
+"""Values on the command line: JSON where it parses, text where it does not, key=value pairs and seconds."""
 
 import math
 import re
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import rich_click as click
 
 from gemstone_events import strict_json
-from gemstone_events.rpc.client.requests import check_headers
 from gemstone_events.strict_json import JsonValue
 
 _PAIR = re.compile(r"([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
@@ -22,25 +21,6 @@ class Seconds(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is no number of seconds.", param, ctx)
         return number
-
-
-def read_headers(texts: Sequence[str]) -> dict[str, str]:
-    """Return headers given as KEY:VALUE; of those with one name the last.
-
-    Raises:
-        click.UsageError: one is written otherwise.
-    """
-    found: dict[str, str] = {}
-    for text in texts:
-        name, colon, value = text.partition(":")
-        try:
-            checked = check_headers({name.strip(): value.strip()})
-        except ValueError:
-            colon = ""
-        if not colon:
-            raise click.UsageError("--header takes KEY:VALUE, for example --header 'X-Api-Token: ...'")
-        found.update(checked)
-    return found
 
 
 def read_value(text: str) -> JsonValue:

@@ -11,15 +11,17 @@ from typing import TypeAlias
 import rich_click as click
 
 from gemstone_events import strict_json
-from gemstone_events.cli.arguments import Seconds, is_pair, read_headers, read_pairs, read_value
+from gemstone_events.cli.arguments import Seconds, is_pair, read_pairs, read_value
 from gemstone_events.cli.command import Command, Failure
+from gemstone_events.cli.credentials import header_options, hmac_options, read_headers, read_hmac_key
 from gemstone_events.cli.directory import choose_directory, directory_options, refuse_address
 from gemstone_events.cli.output import pretty, print_json
-from gemstone_events.cli.remote import UnknownMethodError, call_name, call_url
+from gemstone_events.cli.remote import CommandCall, UnknownMethodError, call_name, call_url
 from gemstone_events.logs import printable_lines
-from gemstone_events.rpc.call_errors import CalledServiceError, OutcomeUnknownError
+from gemstone_events.rpc.call_errors import CalledServiceError, InvalidParamsError, OutcomeUnknownError
 from gemstone_events.rpc.client.requests import MethodCall, Notification, Request, encode
 from gemstone_events.rpc.errors import RpcError
+from gemstone_events.rpc.presence import is_pattern
 from gemstone_events.rpc.protocol import Params
 from gemstone_events.schemes import mask
 from gemstone_events.strict_json import JsonValue
@@ -34,9 +36,6 @@ _TIMEOUT = click.option(
     default=30.0,
     show_default=True,
     help="How long the whole call may take.",
-)
-_HEADER = click.option(
-    "--header", "headers", multiple=True, metavar="KEY:VALUE", help="Send this header too; may be repeated."
 )
 _NOTIFY = click.option("--notify", is_flag=True, help="Send a notification: nothing is answered, not even an error.")
 _JSON = click.option(
@@ -66,7 +65,8 @@ class _CallCommand(Command):
 @_PARAMETERS
 @directory_options
 @_TIMEOUT
-@_HEADER
+@header_options
+@hmac_options
 @_NOTIFY
 @_JSON
 def call(
@@ -80,6 +80,9 @@ def call(
     namespace: str | None,
     timeout: float,
     headers: Sequence[str],
+    header_files: Sequence[str],
+    hmac_key: str | None,
+    audience: str | None,
     notify: bool,
     as_json: bool,
 ) -> int:
@@ -99,20 +102,21 @@ def call(
       gemstone call amqp://localhost#billing billing.balance customer=Ada
     """
     request = _request(method, parameters, notify)
-    sent = read_headers(headers)
+    key = read_hmac_key(hmac_key, audience, target)
+    sent = CommandCall(request, read_headers(headers, header_files), timeout, key)
     if "://" in target:
         if broker is not None or registry is not None:
             raise click.UsageError(
                 f"{mask(target)!r} is called as it is: give a service's name with --broker or --registry"
             )
-        work = call_url(target, namespace, request, sent, timeout)
+        work = call_url(target, namespace, sent)
     else:
         refuse_address(target)
         directory = choose_directory(broker, registry, token_file, allow, namespace, os.environ)
-        work = call_name(directory, target, request, sent, timeout)
+        work = call_name(directory, target, sent)
     where = {"--broker": broker, "--registry": registry, "--token-file": token_file, "--namespace": namespace}
     outcome = asyncio.run(outcome_of(work))
-    return show(outcome, notify=notify, as_json=as_json, advice=_advice(outcome, target, method, where))
+    return show(outcome, notify=notify, as_json=as_json, advice=_advice(outcome, target, request, where))
 
 
 @click.command("call_raw", cls=_CallCommand)
@@ -120,7 +124,8 @@ def call(
 @click.argument("method")
 @_PARAMETERS
 @_TIMEOUT
-@_HEADER
+@header_options
+@hmac_options
 @_NOTIFY
 @_JSON
 def call_raw(
@@ -129,6 +134,9 @@ def call_raw(
     parameters: Sequence[str],
     timeout: float,
     headers: Sequence[str],
+    header_files: Sequence[str],
+    hmac_key: str | None,
+    audience: str | None,
     notify: bool,
     as_json: bool,
 ) -> int:
@@ -142,10 +150,11 @@ def call_raw(
       gemstone call_raw http://127.0.0.1:8001/api add 2 40
     """
     request = _request(method, parameters, notify)
-    sent = read_headers(headers)
     refuse_address(url, is_name_allowed=False)
-    outcome = asyncio.run(outcome_of(call_url(url, None, request, sent, timeout, is_timed=True)))
-    return show(outcome, notify=notify, as_json=as_json, advice=_advice(outcome, url, method, {}))
+    key = read_hmac_key(hmac_key, audience, url)
+    sent = CommandCall(request, read_headers(headers, header_files), timeout, key, is_timed=True)
+    outcome = asyncio.run(outcome_of(call_url(url, None, sent)))
+    return show(outcome, notify=notify, as_json=as_json, advice=_advice(outcome, url, request, {}))
 
 
 async def outcome_of(work: Awaitable[JsonValue]) -> Outcome:
@@ -164,15 +173,31 @@ async def outcome_of(work: Awaitable[JsonValue]) -> Outcome:
         raise Failure(told if is_told else f"{told}; it may have been carried out") from error
 
 
-def _advice(outcome: Outcome, target: str, method: str, where: Mapping[str, str | None]) -> str:
-    """Return what to say of a method that is not there: which service, what may be meant, and who tells."""
-    if not isinstance(outcome, UnknownMethodError):
-        return ""
+def _advice(outcome: Outcome, target: str, request: Request, where: Mapping[str, str | None]) -> str:
+    """Return what to say of a method that is not there, or of an object where parameters were meant."""
+    if isinstance(outcome, UnknownMethodError):
+        return f": {_unknown_method(outcome, target, request.method_name, where)}"
+    params = request.params
+    if isinstance(outcome, InvalidParamsError) and isinstance(params, list) and len(params) == 1:
+        (only,) = params
+        if isinstance(only, Mapping):
+            pairs = " ".join(f"{name}=..." for name in only) or "key=value"
+            return f": the object was taken for the first parameter; parameters by name are written {pairs}"
+    return ""
+
+
+def _unknown_method(error: UnknownMethodError, target: str, method: str, where: Mapping[str, str | None]) -> str:
+    """Return which service has no such method, what may be meant, and who tells."""
+    named = shown = target
+    if "://" in target or (is_pattern(target) and not error.service):
+        named = shown = error.address
+    elif is_pattern(target):
+        named, shown = error.service, f"{error.service} ({error.address})"
     options = [f"{option}={mask(value)}" for option, value in where.items() if value is not None]
-    listing = shlex.join(["gemstone", "describe", mask(target), *options])
-    close = " or ".join(get_close_matches(method, outcome.known))
-    meant = f": did you mean {close}?" if close else ";"
-    return f": {mask(target)} has no method {method!r}{meant} '{listing}' lists its methods"
+    listing = shlex.join(["gemstone", "describe", named, *options])
+    close = " or ".join(get_close_matches(method, error.known))
+    meant = f": did you mean {close}? Its" if close else "; its"
+    return f"{shown} has no method {method!r}{meant} methods are listed by: {listing}"
 
 
 def show(outcome: Outcome, *, notify: bool, as_json: bool, advice: str = "") -> int:

@@ -43,21 +43,28 @@ async def check_transport(transport: str | Transport, namespace: str) -> list[Fi
         opened = make_transport(url, TransportSettings(namespace, CLIENT)) if isinstance(transport, str) else transport
     except GemstoneError as error:
         return [problem(shown, str(error), "mend event_transports or --transport")]
-    return [await _check_access(opened, shown), *check_encryption(url)]
+    return [await _check_access(opened), *check_encryption(url, opened.address)]
 
 
-def check_encryption(url: str) -> list[Finding]:
-    """Examine whether passwords and events of ``url`` can be read on the network. URLs that fit nothing are left out."""
+def check_encryption(url: str, shown: str = "") -> list[Finding]:
+    """Examine whether passwords and events of ``url`` can be read on the network. URLs that fit nothing are left out.
+
+    Args:
+        url: of a broker or database.
+        shown: how findings name it; by default the URL without its password.
+    """
     parts = urlsplit(url)
     with_tls = _PLAIN.get(parts.scheme)
     if with_tls is None or not parts.hostname or is_loopback(parts.hostname):
         return []
     if dict(parse_qsl(parts.query)).get("sslmode") in ("require", "verify-ca", "verify-full"):
         return []
-    return [warning(mask(url), "password and events go over the network unencrypted", f"use TLS: {with_tls}")]
+    return [warning(shown or mask(url), "password and events go over the network unencrypted", f"use TLS: {with_tls}")]
 
 
-async def _check_access(transport: Transport, shown: str) -> Finding:
+async def _check_access(transport: Transport) -> Finding:
+    shown = transport.address
+
     def give_back(_: Subscription, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             delivery.release()

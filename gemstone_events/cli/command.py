@@ -8,6 +8,8 @@ from gemstone_events.errors import GemstoneError
 from gemstone_events.logs import setup_logging
 
 _DEBUG = "gemstone_events.debug"
+# Commands on events have the one, commands on calls the other.
+_COUNTERPARTS = {"--transport": "--broker", "--broker": "--transport"}
 
 
 class Failure(click.ClickException):
@@ -21,6 +23,16 @@ class Command(click.RichCommand):
         """Add ``--debug`` to the command's own options, before ``--help``."""
         own = super().get_params(ctx)
         return [*own[:-1], _DEBUG_OPTION, *own[-1:]]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; who gives another command's option for the same is told this one's."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            meant = _COUNTERPARTS.get(error.option_name)
+            if not any(meant in param.opts for param in self.params):
+                raise
+            raise click.UsageError(f"there is no {error.option_name} here: give {meant} URL", ctx) from None
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command."""

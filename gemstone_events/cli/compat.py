@@ -1,5 +1,7 @@
 """``gemstone compat``: what a new version of a service breaks for others."""
 
+import shlex
+import sys
 from collections.abc import Sequence
 from typing import Unpack
 
@@ -7,7 +9,8 @@ import rich_click as click
 from rich.text import Text
 
 from gemstone_events.cli.command import Command, Failure
-from gemstone_events.cli.descriptions import Kind, Source, SourceOptions, kind_of_file, source_options
+from gemstone_events.cli.descriptions import Description, Kind, Source, SourceOptions, kind_of_file, source_options
+from gemstone_events.cli.loading import OtherModuleError
 from gemstone_events.cli.output import console, print_json
 from gemstone_events.logs import printable
 from gemstone_events.rpc.description.asyncapi_changes import asyncapi_changes
@@ -42,9 +45,13 @@ def compat(
     """
     sources = [Source.of(target, **options) for target in (old, new)]
     kind = _kind(sources, asyncapi)
-    before, after = (source.load(kind) for source in sources)
+    before, after = _load(sources, kind)
     try:
-        changes = openrpc_changes(before, after) if kind == "openrpc" else asyncapi_changes(before, after)
+        changes = (
+            openrpc_changes(before.document, after.document, new_is_for_strangers=after.is_for_strangers)
+            if kind == "openrpc"
+            else asyncapi_changes(before.document, after.document)
+        )
     except DescriptionError as error:
         raise Failure(f"{old} and {new} cannot be compared: {error}") from error
     breaking = [change for change in changes if change.is_breaking]
@@ -63,6 +70,20 @@ def _kind(sources: Sequence[Source], asyncapi: bool) -> Kind:
     if asyncapi and "openrpc" in kinds:
         raise click.UsageError("the file describes methods: leave out --asyncapi, or give an AsyncAPI document")
     return "asyncapi" if asyncapi or "asyncapi" in kinds else "openrpc"
+
+
+def _load(sources: Sequence[Source], kind: Kind) -> list[Description]:
+    imported = set(sys.modules)
+    try:
+        return [source.load(kind) for source in sources]
+    except OtherModuleError as error:
+        if error.module in imported:  # not by this command: the file's name is taken by something else
+            raise
+        old, new = (source.target for source in sources)
+        raise Failure(
+            f"{old} and {new} are both the module {error.module!r}, of which one command can import one only: describe the "
+            f"older one into a file first, with {shlex.join(['gemstone', 'describe', old, '--output', 'old.json'])}"
+        ) from error
 
 
 def _print(changes: Sequence[Change]) -> None:

@@ -37,4 +37,4 @@ def describe(
     if openrpc and asyncapi:
         raise click.UsageError("give --openrpc or --asyncapi, not both: one document is printed")
     source = Source.of(target, **options)
-    write_output(as_text(source.load("asyncapi" if asyncapi else "openrpc")), output)
+    write_output(as_text(source.load("asyncapi" if asyncapi else "openrpc").document), output)

@@ -13,8 +13,9 @@ import rich_click as click
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 
 from gemstone_events import strict_json
-from gemstone_events.cli.arguments import Seconds, read_headers
+from gemstone_events.cli.arguments import Seconds
 from gemstone_events.cli.command import Failure
+from gemstone_events.cli.credentials import header_options, read_headers
 from gemstone_events.cli.directory import (
     Directory,
     NameNotFoundError,
@@ -24,7 +25,7 @@ from gemstone_events.cli.directory import (
 )
 from gemstone_events.cli.loading import NoServiceError, file_of, load_service
 from gemstone_events.cli.output import pretty
-from gemstone_events.cli.remote import call_name, call_url
+from gemstone_events.cli.remote import CommandCall, call_name, call_url
 from gemstone_events.cli.run import configure
 from gemstone_events.errors import GemstoneError
 from gemstone_events.logs import printable_lines
@@ -56,12 +57,26 @@ class SourceOptions(TypedDict):
     """What ``source_options`` makes of a command line."""
 
     headers: Sequence[str]
+    header_files: Sequence[str]
     timeout: float
     broker: str | None
     registry: str | None
     token_file: str | None
     allow: Sequence[str]
     namespace: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A document, and what it may leave out.
+
+    Attributes:
+        document: OpenRPC or AsyncAPI.
+        is_for_strangers: a service that runs gave it to somebody without headers, so that private methods may be missing.
+    """
+
+    document: Document
+    is_for_strangers: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +105,7 @@ class Source:
 
         Raises:
             click.UsageError: a header is none.
+            Failure: a file of headers cannot be read.
         """
         broker, registry, namespace = options["broker"], options["registry"], options["namespace"]
 
@@ -97,7 +113,8 @@ class Source:
             return choose_directory(broker, registry, options["token_file"], options["allow"], namespace, os.environ)
 
         is_looked_up = broker is not None or registry is not None
-        return cls(target, read_headers(options["headers"]), options["timeout"], namespace, directory, is_looked_up)
+        headers = read_headers(options["headers"], options["header_files"])
+        return cls(target, headers, options["timeout"], namespace, directory, is_looked_up)
 
     @property
     def is_file(self) -> bool:
@@ -109,7 +126,7 @@ class Source:
         """What people may see of it, the same wherever the command runs."""
         return Path(self.target).name if self.is_file else mask(self.target)
 
-    def load(self, kind: Kind) -> Document:
+    def load(self, kind: Kind) -> Description:
         """Return the description.
 
         Raises:
@@ -117,19 +134,25 @@ class Source:
             GemstoneError: the service is declared wrongly, or cannot be called.
         """
         document: JsonValue
+        is_running = False
         if self.is_file:
             document = read_document(self.target)
         elif "://" in self.target:
-            document = asyncio.run(self._ask(kind))
+            document, is_running = asyncio.run(self._ask(kind)), True
         else:
-            document = self._describe_or_find(kind)
+            document, is_running = self._describe_or_find(kind)
         try:
-            return check_openrpc(document) if kind == "openrpc" else check_asyncapi(document)
+            checked = check_openrpc(document) if kind == "openrpc" else check_asyncapi(document)
+            return Description(checked, is_running and not self.headers)
         except DescriptionError as error:
             raise Failure(f"{self.shown}: {error}") from error
 
-    def _describe_or_find(self, kind: Kind) -> JsonValue:
-        """Describe the service of a module; where there is none, the text is the name of a service that runs."""
+    def _describe_or_find(self, kind: Kind) -> tuple[JsonValue, bool]:
+        """Describe the service of a module; where there is none, the text is the name of a service that runs.
+
+        Returns:
+            The document, and whether the service runs.
+        """
         name, _, attribute = self.target.partition(":")
         if attribute.partition("/")[0].isdecimal():
             refuse_address(self.target)
@@ -137,13 +160,13 @@ class Source:
         no_module = "--broker or --registry is given, so it is a name"
         if not (is_plain and self.is_looked_up):
             try:
-                return _describe(self.target, kind)
+                return _describe(self.target, kind), False
             except NoServiceError as error:
                 if not is_plain:
                     raise
                 no_module = error.message
         try:
-            return asyncio.run(self._find(name, kind))
+            return asyncio.run(self._find(name, kind)), True
         except (NameNotFoundError, ServiceUnreachableError) as error:
             raise Failure(
                 f"{self.target!r} is neither a module with a service ({no_module}) nor a service that runs ({error}). Give "
@@ -188,11 +211,11 @@ class Source:
         return await self._fetch(_asyncapi_url(self.target))
 
     async def _discover(self, directory: Directory | None = None) -> JsonValue:
-        call = MethodCall(DISCOVER, idempotent=True)
+        call = CommandCall(MethodCall(DISCOVER, idempotent=True), self.headers, self.timeout)
         try:
             if directory is None:
-                return await call_url(self.target, self.namespace, call, self.headers, self.timeout)
-            return await call_name(directory, self.target, call, self.headers, self.timeout)
+                return await call_url(self.target, self.namespace, call)
+            return await call_name(directory, self.target, call)
         except MethodNotFoundError as error:
             raise Failure(f"{self.shown} does not describe itself: it has no method {DISCOVER}") from error
         except AccessDeniedError as error:
@@ -222,23 +245,15 @@ class Source:
 
 def source_options(function: Function) -> Function:
     """Give a command the options that say how a service is asked."""
-    options = (
-        click.option(
-            "--header", "headers", multiple=True, metavar="KEY:VALUE", help="Send this header to the service too."
-        ),
-        click.option(
-            "--timeout",
-            type=Seconds(0, min_open=True),
-            metavar="SECONDS",
-            default=30.0,
-            show_default=True,
-            help="How long the service may take to answer.",
-        ),
+    timeout = click.option(
+        "--timeout",
+        type=Seconds(0, min_open=True),
+        metavar="SECONDS",
+        default=30.0,
+        show_default=True,
+        help="How long the service may take to answer.",
     )
-    function = directory_options(function)
-    for option in reversed(options):
-        function = option(function)
-    return function
+    return header_options(timeout(directory_options(function)))
 
 
 def read_document(name: str) -> Document:
@@ -288,10 +303,12 @@ def as_text(document: Document) -> str:
 
 
 def _describe(target: str, kind: Kind) -> JsonValue:
+    """Describe a service that does not run: where it would, only this machine's configuration says."""
     service = load_service(target)
     configure([service], {}, {})
     service.check_declarations()
-    return service.openrpc_document() if kind == "openrpc" else service.asyncapi_document()
+    document = service.openrpc_document() if kind == "openrpc" else service.asyncapi_document()
+    return {name: value for name, value in document.items() if name != "servers"}
 
 
 def _asyncapi_url(url: str) -> str:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from pkgutil import resolve_name
 from types import TracebackType
 from typing import Self, TypeVar, cast
@@ -11,13 +10,14 @@ import rich_click as click
 
 from gemstone_events.cli.command import Failure
 from gemstone_events.cli.connections import CLIENT, file_exists, settings_of, sqlite_file
+from gemstone_events.cli.credentials import read_secret
 from gemstone_events.errors import GemstoneError
 from gemstone_events.names import check_name
 from gemstone_events.rpc.discovery.discovery import Discovery
 from gemstone_events.rpc.discovery.http_strategy import HttpDiscoveryStrategy, registry_key
 from gemstone_events.rpc.discovery.locator import check_service_pattern
 from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy
-from gemstone_events.rpc.presence import Presence
+from gemstone_events.rpc.presence import Presence, is_pattern
 from gemstone_events.rpc.wire import ClientSettings, servable, service_url
 from gemstone_events.rpc.wire_pool import WirePool
 from gemstone_events.schemes import mask, scheme_of
@@ -26,7 +26,6 @@ BROKER_VARIABLE = "GEMSTONE_BROKER"
 REGISTRY_VARIABLE = "GEMSTONE_REGISTRY"
 TOKEN_VARIABLE = "GEMSTONE_SERVICE_REGISTRY_TOKEN"
 
-_GLOB = frozenset("*?[")
 _REDIS = ("redis", "rediss", "unix")
 _ADDRESS = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?(/[\w./-]*)?", re.ASCII)
 _Function = TypeVar("_Function", bound=Callable[..., object])
@@ -98,7 +97,7 @@ class Directory:
             ServiceNotLocatedError: there is none; ``missing`` says which there are.
         """
         check_service_pattern(name)
-        if self._broker is not None and not _GLOB & set(name):
+        if self._broker is not None and not is_pattern(name):
             return [service_url(self._broker, check_name("service name", name))]
         return await self._discovery.locate(name)
 
@@ -172,7 +171,7 @@ def choose_directory(
     if registry is None:
         broker = broker or _configured(settings.rpc_transports, settings.transport_urls)
         _check_reachable(broker)
-        return Directory(wires, Discovery([], brokers=[broker], wires=wires), mask(broker), broker)
+        return Directory(wires, Discovery([], brokers=[broker], wires=wires), _address(broker, wires), broker)
     strategy = _strategy(registry, read_token(token_file, environment) or settings.service_registry_token, wires)
     discovery = Discovery([strategy], wires=wires, allow=[*settings.discovery_allow, *allow])
     return Directory(wires, discovery, str(strategy))
@@ -215,14 +214,7 @@ def read_token(token_file: str | None, environment: Mapping[str, str]) -> str | 
     """
     if token_file is None:
         return environment.get(TOKEN_VARIABLE) or None
-    try:
-        token = Path(token_file).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise Failure(f"the token file {token_file} cannot be read: {why}") from error
-    if not token:
-        raise Failure(f"the token file {token_file} is empty: write a secret of 16 characters or more into it")
-    return token
+    return read_secret(token_file, "token file")
 
 
 def _configured(rpc_transports: Sequence[str] | None, event_transports: Sequence[object]) -> str:
@@ -233,6 +225,11 @@ def _configured(rpc_transports: Sequence[str] | None, event_transports: Sequence
             + "".join(f"\n  {mask(url)}" for url in urls)
         )
     return urls[0]
+
+
+def _address(broker: str, wires: WirePool) -> str:
+    """Return a broker's URL as it is shown wherever it comes from: without credentials, and in the form of its wire."""
+    return wires.wire_for(broker).address(service_url(broker, CLIENT)).removesuffix(f"#{CLIENT}")
 
 
 def _check_reachable(broker: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import rich_click as click
 
-from gemstone_events.cli.arguments import is_pair, read_json, read_pairs
+from gemstone_events.cli.arguments import Seconds, is_pair, read_json, read_pairs
 from gemstone_events.cli.command import Command, Failure
 from gemstone_events.cli.connections import choose_transport, opened_transport, point_out_new_bus, transport_options
 from gemstone_events.cli.output import print_json
@@ -31,7 +31,7 @@ _WHY = {
 @click.option("--id", "event_id", metavar="ID", help="Its id, to emit the same event again; by default a new one.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(0, min_open=True),
     metavar="SECONDS",
     default=10.0,
     show_default=True,

@@ -43,7 +43,7 @@ def generate_client(
     ):
         raise click.UsageError(f"--class-name {class_name!r} is no name of a class: write Billing, for example")
     source = Source.of(target, **options)
-    document = source.load("openrpc")
+    document = source.load("openrpc").document
     try:
         text = write_client(document, source.shown, class_name)
     except DescriptionError as error:

@@ -16,6 +16,18 @@ class NoServiceError(Failure):
     """There is no such module, or no service in it; the text may mean something else."""
 
 
+class OtherModuleError(Failure):
+    """A file cannot be imported, because its name is another module's.
+
+    Attributes:
+        module: that name.
+    """
+
+    def __init__(self, message: str, module: str) -> None:
+        super().__init__(message)
+        self.module = module
+
+
 def load_service(target: str) -> MicroService:
     """Return the service that ``target`` names, made and not yet configured.
 
@@ -62,7 +74,9 @@ def _import_file(path: Path) -> ModuleType:
     name = ".".join(names).removesuffix(".__init__")
     module = _import(name, root)
     if Path(module.__file__ or "").resolve() != full:
-        raise Failure(f"{path} cannot be imported, for {module.__file__} is the module {name!r}: rename the file")
+        raise OtherModuleError(
+            f"{path} cannot be imported, for {module.__file__} is the module {name!r}: rename the file", name
+        )
     return module
 
 

@@ -4,12 +4,14 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from gemstone_events.call_scope import CallScope, call_scope
 from gemstone_events.cli.connections import CLIENT, settings_of
 from gemstone_events.cli.directory import Directory, NameNotFoundError
-from gemstone_events.errors import GemstoneError
+from gemstone_events.errors import GemstoneError, ServiceConfigurationError
 from gemstone_events.names import check_name
+from gemstone_events.rpc.authentication.credentials import Credentials
 from gemstone_events.rpc.call_errors import (
     MethodNotFoundError,
     RequestRefusedError,
@@ -30,65 +32,73 @@ _LISTING_SECONDS = 2.0
 _TOO_SHORT = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class CommandCall:
+    """The one call that a command makes.
+
+    Attributes:
+        request: the call, or a notification.
+        headers: what goes with it.
+        timeout: seconds for all of it.
+        authentication: shows who calls.
+        is_timed: say on standard error how long it took, if anything was called.
+    """
+
+    request: Request
+    headers: Mapping[str, str]
+    timeout: float
+    authentication: Credentials | None = None
+    is_timed: bool = False
+
+
 class UnknownMethodError(MethodNotFoundError):
     """The service has no such method.
 
     Attributes:
+        address: the service's URL, without credentials.
+        service: its name; empty where it does not tell.
         known: the names of its methods; empty where it does not tell.
     """
 
-    def __init__(self, error: MethodNotFoundError, known: Sequence[str]) -> None:
+    def __init__(self, error: MethodNotFoundError, address: str, service: str, known: Sequence[str]) -> None:
         super().__init__(error.message, code=error.code, data=error.data)
+        self.address = address
+        self.service = service
         self.known = known
 
 
-async def call_name(
-    directory: Directory, name: str, request: Request, headers: Mapping[str, str], timeout: float
-) -> JsonValue:
+async def call_name(directory: Directory, name: str, call: CommandCall) -> JsonValue:
     """Look a service up, and call it; of several addresses the first one that can be reached.
 
     Args:
         directory: where it is looked up; it is closed at the end.
         name: the service's name, or a glob pattern.
-        request: the call, or a notification.
-        headers: what goes with it.
-        timeout: seconds for all of it.
+        call: what is sent.
 
     Raises:
         NameNotFoundError: there is no such service, or no time.
         RemoteServiceError: the call brought no result.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + call.timeout
     async with directory:
         with call_scope(CallScope(deadline)):
             try:
                 urls = await directory.locate(name)
-                return await _call_first(directory.wires, urls, request, headers, timeout)
+                return await _call_first(directory.wires, urls, call)
             except ServiceUnreachableError as error:
-                _check_time(repr(name), error, deadline, timeout)
+                _check_time(repr(name), error, deadline, call.timeout)
                 if isinstance(error, ServiceNotFoundError):
                     raise await directory.missing(name, error) from error
                 raise
 
 
-async def call_url(
-    url: str,
-    namespace: str | None,
-    request: Request,
-    headers: Mapping[str, str],
-    timeout: float,
-    *,
-    is_timed: bool = False,
-) -> JsonValue:
+async def call_url(url: str, namespace: str | None, call: CommandCall) -> JsonValue:
     """Call a service where it is.
 
     Args:
         url: the service's.
         namespace: that of the service, on a broker; None for the configured one.
-        request: the call, or a notification.
-        headers: what goes with it.
-        timeout: seconds for all of it.
-        is_timed: say on standard error how long it took.
+        call: what is sent.
 
     Raises:
         NameNotFoundError: there was no time.
@@ -98,55 +108,70 @@ async def call_url(
     wires = WirePool(ClientSettings(namespace=namespace, client=CLIENT))
     try:
         wires.wire_for(url)  # loads libraries, which is not the call's time
-        started = time.monotonic()
+        deadline = time.monotonic() + call.timeout
         try:
-            return await _call_one(wires, url, request, headers, timeout)
+            return await _call_one(wires, url, call)
         except ServiceUnreachableError as error:
-            _check_time(mask(url), error, started + timeout, timeout)
+            _check_time(mask(url), error, deadline, call.timeout)
             raise
-        finally:
-            if is_timed:
-                print(f"the call took {time.monotonic() - started:.5f} seconds", file=sys.stderr)
     finally:
         await wires.close()
 
 
-async def _call_first(
-    wires: WirePool, urls: Sequence[str], request: Request, headers: Mapping[str, str], timeout: float
-) -> JsonValue:
+async def _call_first(wires: WirePool, urls: Sequence[str], call: CommandCall) -> JsonValue:
     """Call the first address that can be reached."""
     for url in urls[:-1]:
         with suppress(ServiceUnreachableError):
-            return await _call_one(wires, url, request, headers, timeout)
-    return await _call_one(wires, urls[-1], request, headers, timeout)
+            return await _call_one(wires, url, call)
+    return await _call_one(wires, urls[-1], call)
 
 
-async def _call_one(
-    wires: WirePool, url: str, request: Request, headers: Mapping[str, str], timeout: float
-) -> JsonValue:
-    caller = Caller(url, timeout=timeout, headers=headers)
-    outgoing = caller.prepare(request)
-    if isinstance(request, Notification):
-        await caller.notify(wires, outgoing)
-        return None
+async def _call_one(wires: WirePool, url: str, call: CommandCall) -> JsonValue:
+    caller = Caller(url, timeout=call.timeout, headers=call.headers, authentication=call.authentication)
     try:
-        return (await caller.call(wires, outgoing)).result
+        return await _send(wires, caller, call)
     except MethodNotFoundError as error:
-        known = () if request.method_name in (DISCOVER, SPECS) else await _methods_of(wires, caller)
-        raise UnknownMethodError(error, known) from error
+        is_listing = call.request.method_name in (DISCOVER, SPECS)
+        described = {} if is_listing else await _description_of(wires, caller)
+        service = _service(described) or url.partition("#")[2]
+        address = wires.wire_for(url).address(url)
+        raise UnknownMethodError(error, address, service, _names(described)) from error
 
 
-async def _methods_of(wires: WirePool, caller: Caller) -> Sequence[str]:
-    """Return the methods that a service tells of; none where it does not."""
+async def _send(wires: WirePool, caller: Caller, call: CommandCall) -> JsonValue:
+    outgoing = caller.prepare(call.request)
+    started, is_called = time.monotonic(), True
+    try:
+        if isinstance(call.request, Notification):
+            await caller.notify(wires, outgoing)
+            return None
+        return (await caller.call(wires, outgoing)).result
+    except (ServiceUnreachableError, ServiceConfigurationError):
+        is_called = False
+        raise
+    finally:
+        if is_called and call.is_timed:
+            print(f"the call took {time.monotonic() - started:.5f} seconds", file=sys.stderr)
+
+
+async def _description_of(wires: WirePool, caller: Caller) -> Mapping[str, JsonValue]:
+    """Return what a service tells of itself; nothing where it does not."""
     for method in (DISCOVER, SPECS):  # services of gemstone have the second one only
         with suppress(GemstoneError):
             call = MethodCall(method, idempotent=True, timeout=min(_LISTING_SECONDS, caller.timeout))
-            return _names((await caller.call(wires, caller.prepare(call))).result)
-    return ()
+            described = (await caller.call(wires, caller.prepare(call))).result
+            return described if isinstance(described, Mapping) else {}
+    return {}
 
 
-def _names(described: JsonValue) -> Sequence[str]:
-    methods = described.get("methods") if isinstance(described, Mapping) else None
+def _service(described: Mapping[str, JsonValue]) -> str:
+    info = described.get("info")
+    title = info.get("title") if isinstance(info, Mapping) else None
+    return title if isinstance(title, str) else ""
+
+
+def _names(described: Mapping[str, JsonValue]) -> Sequence[str]:
+    methods = described.get("methods")
     if isinstance(methods, Mapping):
         return list(methods)
     if not isinstance(methods, list):

@@ -157,9 +157,18 @@ def check_ports(services: Sequence[MicroService]) -> None:
             continue
         address = (service.host, service.port)
         if address in wanted:
-            name = service.service_name
-            raise Failure(f"{wanted[address]} and {name} both want port {service.port}: use --set {name}.port=NUMBER")
+            raise Failure(_same_port(wanted[address], service))
         wanted[address] = service.service_name
+
+
+def _same_port(other: str, service: MicroService) -> str:
+    name = service.service_name
+    if other == name:
+        return (
+            f"two instances of {name} want port {service.port}: name it once, or give --port 0 (any free port for each), or "
+            "run the other by a command of its own with another --port"
+        )
+    return f"{other} and {name} both want port {service.port}: use --set {name}.port=NUMBER"
 
 
 def _folders(targets: Sequence[str]) -> list[Path]:

@@ -9,6 +9,7 @@ from datetime import datetime
 import rich_click as click
 from rich.text import Text
 
+from gemstone_events.cli.arguments import Seconds
 from gemstone_events.cli.command import Command, Failure
 from gemstone_events.cli.connections import (
     choose_store,
@@ -38,9 +39,7 @@ _PREFETCH = 200
 @click.option("--store", metavar="URL", help="Read a store's log instead: what its service emitted.")
 @click.option("--from-start", is_flag=True, help="With --store: begin with its first event.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="End after so many events.")
-@click.option(
-    "--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="End after so many seconds."
-)
+@click.option("--timeout", type=Seconds(0, min_open=True), metavar="SECONDS", help="End after so many seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print one event per line, in the JSON format of CloudEvents.")
 def tail(
     patterns: Sequence[str],

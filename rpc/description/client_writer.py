@@ -57,7 +57,7 @@ def write_client(document: Mapping[str, JsonValue], source: str, name: str | Non
     Args:
         document: an OpenRPC document, from whomever.
         source: what it was made from, for people; without credentials.
-        name: the class's name; default: the service's.
+        name: the class's name; default: the service's, with ``Client`` behind it where a dataclass has that name.
 
     Raises:
         DescriptionError: it is no OpenRPC document, or cannot be followed.
@@ -65,11 +65,12 @@ def write_client(document: Mapping[str, JsonValue], source: str, name: str | Non
     # What is one object in memory may be two in JSON; a module must not depend on that.
     found = check_openrpc(json.loads(json.dumps(document)))
     info = members(found.get("info", {}), "info")
-    client = name or class_name(str(info.get("title", "")))
     classes = Names(TYPE_NAMES | _IMPORTED)
-    blocking, asynchronous = classes.take(client), classes.take(f"Async{client}")
+    own = None if name is None else _take_client(classes, name)
     types = PythonTypes(References(found), classes)
-    methods = list(_named(list(_Reader(References(found), types).methods(found)), classes))
+    read = list(_Reader(References(found), types).methods(found))
+    blocking, asynchronous = own or _take_client(classes, _client_name(info, classes))
+    methods = list(_named(read, classes))
     records = [line for record in types.records for line in _write_record(record, classes)]
     constants = [line for method in methods for line in _write_constant(method)]
     about = str(info.get("description", ""))
@@ -82,6 +83,16 @@ def write_client(document: Mapping[str, JsonValue], source: str, name: str | Non
         ]
     )
     return "\n".join([*_write_head(info, source), "", *_imports(code), code]) + "\n"
+
+
+def _client_name(info: Members, classes: Names) -> str:
+    """Return the client's name: the service's, unless a dataclass has it, which callers write more often."""
+    name = class_name(str(info.get("title", "")))
+    return f"{name}Client" if {name, f"Async{name}"} & set(classes) else name
+
+
+def _take_client(classes: Names, name: str) -> tuple[str, str]:
+    return classes.take(name), classes.take(f"Async{name}")
 
 
 class _Reader:
@@ -236,7 +247,7 @@ def _without_default(value: Value) -> Value:
 
 def _imports(code: str) -> Iterator[str]:
     """Yield the imports that the code needs, in the order that isort likes."""
-    used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+    used = _names_used(ast.parse(code))
     yield from ("from __future__ import annotations", "")
     standard = [
         f"from {module} import {', '.join(found)}" for module, names in _STANDARD if (found := sorted(used & names))
@@ -247,6 +258,18 @@ def _imports(code: str) -> Iterator[str]:
     line = f"from {RUNTIME} import {', '.join(names)}"
     wrapped = [f"from {RUNTIME} import (", *(f"{_INDENT}{name}," for name in names), ")"]
     yield from [line] if len(line) <= LINE else wrapped
+
+
+def _names_used(tree: ast.Module) -> set[str]:
+    """Return the names that mean something of the module: in a function, its own parameters hide it."""
+    nodes = list(ast.walk(tree))
+    hidden: set[int] = set()
+    for function in nodes:
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            parameters = {argument.arg for argument in ast.walk(function.args) if isinstance(argument, ast.arg)}
+            inner = [node for statement in function.body for node in ast.walk(statement)]
+            hidden.update(id(node) for node in inner if isinstance(node, ast.Name) and node.id in parameters)
+    return {node.id for node in nodes if isinstance(node, ast.Name) and id(node) not in hidden}
 
 
 def _list(described: Members, name: str) -> Sequence[JsonValue]:

@@ -8,15 +8,25 @@ from gemstone_events.rpc.description.references import DescriptionError, Members
 from gemstone_events.rpc.description.schema_changes import SchemaComparison
 from gemstone_events.strict_json import JsonValue
 
+_GONE = "the method is gone"
+_GONE_OR_HIDDEN = f"{_GONE}, or private and not shown to strangers: ask with --header or --header-file"
 
-def openrpc_changes(old: Members, new: Members) -> list[Change]:
+
+def openrpc_changes(old: Members, new: Members, *, new_is_for_strangers: bool = False) -> list[Change]:
     """Return what changed between two documents, in the order of the old one, and only what may matter to callers.
+
+    Args:
+        old: how it was.
+        new: how it is.
+        new_is_for_strangers: the new document may leave out private methods, because nobody said who asks.
 
     Raises:
         DescriptionError: one of them is no OpenRPC document, or cannot be followed.
     """
-    found = _Comparison(References(old), References(new))
-    return collected(found.methods(_methods(old), _methods(new)))
+    before, after = _methods(old), _methods(new)
+    shows_private = any(method.get("x-private") for method in after.values())
+    gone = _GONE_OR_HIDDEN if new_is_for_strangers and not shows_private else _GONE
+    return collected(_Comparison(References(old), References(new), gone).methods(before, after))
 
 
 def _methods(document: Members) -> dict[str, Members]:
@@ -39,6 +49,7 @@ def _name(described: Members, what: str) -> str:
 class _Comparison:
     old: References
     new: References
+    gone: str
 
     def methods(self, old: Mapping[str, Members], new: Mapping[str, Members]) -> Iterator[Change]:
         # Kept over all methods, so that a change in a shared schema is told once.
@@ -48,7 +59,7 @@ class _Comparison:
             path = f"methods/{name}"
             after = new.get(name)
             if after is None:
-                yield Change(path, "the method is gone")
+                yield Change(path, self.gone)
                 continue
             yield from self._access(before, after, path)
             yield from self._params(before, after, f"{path}/params", params)

@@ -4,16 +4,20 @@ What is written is written as it is, so that reading it again tells whether it f
 """
 
 import datetime
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from decimal import Decimal
 from enum import Enum
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 from marshmallow import Schema, ValidationError, fields, validate
 
 AnyField: TypeAlias = fields.Field[Any]
 Options: TypeAlias = dict[str, Any]
 """Keyword arguments of a marshmallow field."""
+
+_MAX_NAMED = 12
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 class _AsItIs:
@@ -124,7 +128,10 @@ class Array(fields.List[Any]):
     def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
         if isinstance(value, str | bytes | Mapping):
             raise self.make_error("invalid")  # it can be iterated, and is no list
-        return super()._serialize(value, attr, obj, **options)
+        if value is None:
+            return None
+        parts = ((index, partial(self.inner._serialize, each, attr, obj)) for index, each in enumerate(value))
+        return list(serialized(parts).values())
 
     def _deserialize(self, value: object, attr: str | None, data: object, **options: object) -> Any:
         elements = super()._deserialize(value, attr, data, **options)
@@ -132,6 +139,17 @@ class Array(fields.List[Any]):
             return self.make(elements)
         except TypeError as error:
             raise self.make_error("unhashable") from error
+
+
+class Table(fields.Dict):
+    """An object, its keys and values of one kind each."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
+        if value is None:
+            return None
+        write_one = super()._serialize
+        entries = serialized((key, partial(write_one, {key: each}, attr, obj)) for key, each in value.items())
+        return {key: each for entry in entries.values() for key, each in entry.items()}
 
 
 class OneOf(fields.Raw):
@@ -234,6 +252,43 @@ class Record(fields.Nested):
             raise ValidationError(f"Not of the type {self.kind.__name__}.")
         return self.schema.dump(nested_obj)
 
+    def _deserialize(self, value: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super()._deserialize(value, *arguments, **options)
+        except ValidationError as error:
+            if error.messages != {"_schema": [self.schema.error_messages["type"]]}:
+                raise
+            names = [field.data_key or name for name, field in self.schema.load_fields.items()]
+            listed = ", ".join(names[:_MAX_NAMED]) + (", ..." if len(names) > _MAX_NAMED else "")
+            raise ValidationError(f"Not an object with the members {listed}." if names else "Not an object.") from None
+
+
+def collected(parts: Iterable[tuple[_Key, Callable[[], Any]]]) -> dict[_Key, Any]:
+    """Return what each part comes to.
+
+    Raises:
+        ValidationError: some come to nothing; the messages are by part.
+    """
+    found: dict[_Key, Any] = {}
+    problems: dict[_Key, Any] = {}
+    for key, make in parts:
+        try:
+            found[key] = make()
+        except ValidationError as error:
+            problems[key] = error.messages
+    if problems:
+        raise ValidationError(problems)
+    return found
+
+
+def serialized(parts: Iterable[tuple[_Key, Callable[[], Any]]]) -> dict[_Key, Any]:
+    """Return the JSON value that each part is written as.
+
+    Raises:
+        ValidationError: some cannot be written; the messages are by part.
+    """
+    return collected((key, partial(_serialized, make)) for key, make in parts)
+
 
 def write(field: AnyField, value: object) -> Any:
     """Return the JSON value that a field writes, which is known to be read again.
@@ -241,9 +296,17 @@ def write(field: AnyField, value: object) -> Any:
     Raises:
         ValidationError: the value does not fit the field.
     """
-    try:
-        raw = field.serialize("value", {"value": value})
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValidationError(f"Cannot be written: {error}") from error
+    raw = _serialized(partial(field.serialize, "value", {"value": value}))
     field.deserialize(raw)
     return raw
+
+
+def _serialized(make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except (
+        AttributeError,
+        TypeError,
+        ValueError,
+    ) as error:  # what marshmallow's fields raise at a value of another type
+        raise ValidationError(f"Cannot be written: {error}") from error

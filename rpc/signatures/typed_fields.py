@@ -37,14 +37,14 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from decimal import Decimal
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validate
+from marshmallow import Schema, ValidationError, fields, missing, post_load, validate
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.signatures import strict_fields
-from gemstone_events.rpc.signatures.strict_fields import AnyField, Options
+from gemstone_events.rpc.signatures.strict_fields import AnyField, Options, serialized
 from gemstone_events.rpc.signatures.type_hints import UnresolvedHint, behind, hints_of, is_anything, shown
 
 _SIMPLE: Mapping[object, type[AnyField]] = {
@@ -160,6 +160,15 @@ class _RecordSchema(Schema):
 
     _kind: type
 
+    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
+        """Write a dataclass; what is wrong with it is told by member."""
+        if self.many if many is None else many:
+            return [self.dump(each, many=False) for each in obj]
+        written = serialized(
+            (member.data_key or name, partial(member.serialize, name, obj)) for name, member in self.dump_fields.items()
+        )
+        return {name: value for name, value in written.items() if value is not missing}
+
     @post_load
     def _make_record(self, members: Mapping[str, object], **options: object) -> object:
         try:
@@ -207,7 +216,7 @@ def _field_for_generic(hint: object, origin: object, options: Options) -> AnyFie
         return fields.Tuple([field_for(argument) for argument in arguments], **options)
     if origin in _MAPPINGS:
         key, value = arguments or (str, object)
-        return fields.Dict(keys=_key_field_for(key), values=field_for(value), **options)
+        return strict_fields.Table(keys=_key_field_for(key), values=field_for(value), **options)
     instead = (
         "a dataclass that is not generic"
         if dataclasses.is_dataclass(origin)

@@ -10,7 +10,7 @@ what the caller sent.
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from inspect import Parameter, Signature, isawaitable
 from typing import TypeAlias, cast
 
@@ -20,7 +20,7 @@ from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.call_errors import InvalidAnswerError, LocalServiceException
 from gemstone_events.rpc.errors import InvalidParams
 from gemstone_events.rpc.protocol import Params
-from gemstone_events.rpc.signatures.strict_fields import AnyField, write
+from gemstone_events.rpc.signatures.strict_fields import AnyField, collected, write
 from gemstone_events.rpc.signatures.type_hints import UnresolvedHint, is_anything, is_rich, namespace_of, resolve
 from gemstone_events.rpc.signatures.typed_fields import TypeHintError, field_for, look_into, schema_for
 from gemstone_events.strict_json import JsonValue
@@ -140,10 +140,12 @@ class TypedFunction:
             kind, field = self.signature.parameters[name].kind, self.parameters[name]
             try:
                 if kind is Parameter.VAR_POSITIONAL:
-                    bound.arguments[name] = tuple(convert(field, each) for each in cast("tuple[object, ...]", value))
+                    listed = enumerate(cast("tuple[object, ...]", value))
+                    converted = collected((index, partial(convert, field, each)) for index, each in listed)
+                    bound.arguments[name] = tuple(converted.values())
                 elif kind is Parameter.VAR_KEYWORD:
-                    named = cast("dict[str, object]", value)
-                    bound.arguments[name] = {key: convert(field, each) for key, each in named.items()}
+                    named = cast("dict[str, object]", value).items()
+                    bound.arguments[name] = collected((key, partial(convert, field, each)) for key, each in named)
                 else:
                     bound.arguments[name] = convert(field, value)
             except ValidationError as error:

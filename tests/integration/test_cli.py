@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gemstone_events import Principal, TokenTable
 from gemstone_events.testing.private_server import free_port
 from tests.integration.cli_process import SHOP, Gemstone, command, eventually, fails, start_shop
 
@@ -33,6 +34,7 @@ def gemstone(tmp_path: Path) -> Iterator[Gemstone]:
         "call_raw",
         "services",
         "registry",
+        "new-token",
         "dead-letters",
         "transports",
         "doctor",
@@ -51,6 +53,19 @@ def test_the_first_page_lists_the_commands(gemstone: Gemstone) -> None:
         assert re.search(rf"│ {words} ", printed)
     assert "gemstone call http://127.0.0.1:8000 greet who=world" in printed
     assert gemstone("--version")[0].startswith("gemstone_events, version ")
+
+
+# new-token
+
+
+def test_a_token_is_new_each_time_and_comes_with_its_hash(gemstone: Gemstone) -> None:
+    tokens = set()
+    for _ in range(2):
+        printed = re.fullmatch(r"token: (\S{43})\nhash:  (\S+)\n", gemstone("new-token")[0])
+        assert printed is not None
+        assert TokenTable({"shop": printed[2]})(printed[1]) == Principal("shop")
+        tokens.add(printed[1])
+    assert len(tokens) == 2
 
 
 # run

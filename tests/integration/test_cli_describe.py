@@ -211,6 +211,14 @@ def test_a_service_is_described_without_being_started(gemstone: Gemstone, target
     assert not (gemstone.folder / ".gemstone").exists()
 
 
+def test_a_module_is_described_alike_on_every_machine(gemstone: Gemstone) -> None:
+    for kind in ("--openrpc", "--asyncapi"):
+        here = gemstone("describe", "desk.py", kind)[0]
+        there = {"GEMSTONE_PORT": "8123", "GEMSTONE_EVENT_TRANSPORTS": "sqlite:///elsewhere/bus.db"}
+        assert gemstone("describe", "desk.py", kind, environment=there)[0] == here
+        assert "servers" not in json.loads(here)
+
+
 def test_a_running_service_describes_itself_on_every_wire(gemstone: Gemstone, desk: str) -> None:
     documents = [json.loads(gemstone("describe", url)[0]) for url in (desk, bus(gemstone))]
     assert documents[0] == documents[1]
@@ -265,9 +273,9 @@ def test_events_are_described_by_module_and_by_url(gemstone: Gemstone, desk: str
     running = json.loads(gemstone("describe", desk, "--asyncapi")[0])
     check_asyncapi_schema(static)
     check_references(static)
+    assert running.pop("servers")["sqlite"]["pathname"] == "/.gemstone/bus.db"
     assert running == static
     assert list(static["operations"]) == ["send.order.placed", "receive.Desk.ship.order.placed"]
-    assert static["servers"]["sqlite"]["pathname"] == "/.gemstone/bus.db"
 
 
 def test_a_document_goes_into_a_file(gemstone: Gemstone) -> None:
@@ -412,6 +420,29 @@ def test_nothing_breaks_between_a_service_and_its_own_description(gemstone: Gems
     assert gemstone("compat", "openrpc.json", "desk.py") == ("nothing that matters changed\n", "")
     assert gemstone("compat", desk, "openrpc.json") == ("nothing that matters changed\n", "")
     assert gemstone("compat", "desk.py", desk, "--asyncapi") == ("nothing that matters changed\n", "")
+
+
+def test_what_is_not_shown_to_strangers_may_only_be_hidden(gemstone: Gemstone, desk: str) -> None:
+    gemstone("describe", "desk.py", "--output", "openrpc.json")
+    told = "breaking methods/list: the method is gone, or private and not shown to strangers: ask with --header"
+    for new in (desk, bus(gemstone)):
+        assert gemstone("compat", "openrpc.json", new, status=1)[0].startswith(told)
+        assert gemstone("compat", "openrpc.json", new, "--header=X-Key: sesame")[0] == "nothing that matters changed\n"
+    gemstone("describe", desk, "--output", "seen.json")
+    assert "methods/list: the method is gone\n" in gemstone("compat", "openrpc.json", "seen.json", status=1)[0]
+
+
+def test_two_versions_of_one_module_are_told_to_be_described_first(gemstone: Gemstone) -> None:
+    for folder in ("v2", "v3"):
+        (gemstone.folder / folder).mkdir()
+    gemstone.write("v2/desk.py", DESK)
+    told = fails(gemstone, "compat", "desk.py", "v2/desk.py")
+    assert told.endswith(
+        "desk.py and v2/desk.py are both the module 'desk', of which one command can import one only: describe the older "
+        "one into a file first, with gemstone describe desk.py --output old.json"
+    )
+    gemstone.write("v3/json.py", DESK)
+    assert "rename the file" in fails(gemstone, "compat", "desk.py", "v3/json.py")
 
 
 REFUSE = "readers that refuse what they do not know will fail"

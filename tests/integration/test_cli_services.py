@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gemstone_events.amqp_url import parse_url
 from gemstone_events.rpc.discovery.redis_strategy import RedisDiscoveryStrategy
 from tests.integration.cli_process import Gemstone, Running, fails
 
@@ -238,7 +239,7 @@ def test_a_service_without_the_registrys_token_says_in_its_log_which_setting_it_
     registry = start_registry(gemstone, "--token-file=token")
     gemstone.write("echo.py", ECHO.replace("NAME", "echo").replace("PORT", "0"))
     echo = gemstone.start("run", "echo.py", environment={"GEMSTONE_SERVICE_REGISTRY_URLS": registry})
-    echo.wait_for(r"cannot be announced to .*GEMSTONE_SERVICE_REGISTRY_TOKEN")
+    echo.wait_for(r"cannot be announced: .*GEMSTONE_SERVICE_REGISTRY_TOKEN")
 
 
 def test_a_registry_does_not_start_where_it_may_not(gemstone: Gemstone) -> None:
@@ -285,12 +286,91 @@ def test_a_method_that_is_not_there_is_told_with_what_may_be_meant(gemstone: Gem
     url = start_echo(gemstone, *run_options(where), port="0").wait_for(r"echo is ready: (http\S+);")[1]
     told = fails(gemstone, "call", "echo", "ad", *where)
     assert "Method not found (code -32601): echo has no method 'ad': did you mean add?" in told
-    assert "'gemstone describe echo" in told
+    assert "Its methods are listed by: gemstone describe echo" in told
     assert "guest:guest" not in told
     told = fails(gemstone, "call", url, "fly")
-    assert told.endswith(f"{url} has no method 'fly'; 'gemstone describe {url}' lists its methods")
+    assert told.endswith(f"{url} has no method 'fly'; its methods are listed by: gemstone describe {url}")
+    told = fails(gemstone, "call", "e*", "ad", *where)
+    assert re.search(r": echo \(\S+#echo\) has no method 'ad': did you mean add\? Its .*: gemstone describe echo", told)
+    assert "guest:guest" not in told
     _, error = gemstone("call", "echo", "ad", "--json", *where, status=1)
     assert json.loads(error) == {"error": {"code": -32601, "message": "Method not found"}}
+
+
+def test_an_object_that_was_meant_as_parameters_by_name_is_told_how_they_are_written(gemstone: Gemstone) -> None:
+    start_echo(gemstone)
+    _, error = gemstone("call", "echo", "add", '{"a": 1, "b": 2}', status=1)
+    assert "Internal error" in error  # 40 cannot be added to an object: it was one parameter
+    _, error = gemstone("call", "echo", "where", '{"a": 1, "b": 2}', status=1)
+    assert "the object was taken for the first parameter; parameters by name are written a=... b=..." in error
+    assert "was taken" not in gemstone("call", "echo", "where", "1", status=1)[1]
+
+
+def test_events_have_a_transport_and_calls_a_broker(gemstone: Gemstone) -> None:
+    for arguments in (["call", "echo", "add"], ["services"], ["describe", "echo"]):
+        told = fails(gemstone, *arguments, "--transport=amqp://localhost", status=2)
+        assert "there is no --transport here: give --broker URL" in told
+    for arguments in (["emit", "a.b"], ["tail"]):
+        told = fails(gemstone, *arguments, "--broker=amqp://localhost", status=2)
+        assert "there is no --broker here: give --transport URL" in told
+    assert "No such option" in fails(gemstone, "transports", "--broker=x", status=2)
+
+
+def test_how_long_a_call_took_is_told_where_something_was_called(gemstone: Gemstone) -> None:
+    url = start_echo(gemstone, port="0").wait_for(r"echo is ready: (http\S+);")[1]
+    assert "the call took" in gemstone("call_raw", url, "fly", status=1)[1]
+    assert "the call took" not in fails(gemstone, "call_raw", "http://127.0.0.1:1/api", "add")
+    assert "the call took" not in fails(gemstone, "call_raw", "sqlite:///.gemstone/bus.db#nobody", "add")
+
+
+def test_a_broker_is_shown_in_one_form_however_it_was_written(
+    gemstone: Gemstone, rabbitmq_url: str, namespace: str
+) -> None:
+    broker = parse_url(rabbitmq_url)
+    written = f"amqp://{broker.user}:{broker.password}@{broker.host}:{broker.port}"
+    for ending in ("", "/", "//", "/%2F"):
+        told = fails(gemstone, "services", f"--broker={written}{ending}", f"--namespace={namespace}")
+        assert f"nobody is found on {broker.address}: does the service run, is {broker.address} among" in told
+    report = json.loads(gemstone("doctor", f"--transport={written}//", "--json")[0])
+    assert broker.address in [finding["subject"] for finding in report["findings"]]
+    watching = gemstone.start("tail", f"--transport={written}//", f"--namespace={namespace}")
+    watching.wait_for(f"watching # on {re.escape(broker.address)};")
+
+
+GUARDED = """
+from gemstone_events import HmacKeys, MicroService, TokenTable, exposed_method
+
+
+class Guarded(MicroService):
+    name = "guarded"
+    port = 0
+    tokens = TokenTable({"shop": "HASH"})
+    keys = HmacKeys({"shop": "TOKEN"}, audience="guarded")
+
+    def authenticate_request(self, handler):
+        return self.keys(handler) or self.tokens(handler.request.headers.get("X-Api-Token", ""))
+
+    @exposed_method(private=True)
+    def who(self):
+        return "known"
+"""
+
+
+def test_who_calls_is_said_without_a_secret_on_the_command_line(gemstone: Gemstone) -> None:
+    made = json.loads(gemstone("new-token", "--json")[0])
+    gemstone.write("guarded.py", GUARDED.replace("HASH", made["hash"]).replace("TOKEN", made["token"]))
+    url = gemstone.start("run", "guarded.py").wait_for(r"guarded is ready: (http\S+);")[1]
+    gemstone.write("headers", f"X-Api-Token: {made['token']}\n")
+    gemstone.write("key", f"{made['token']}\n")
+    assert "Access denied" in fails(gemstone, "call", "guarded", "who")
+    for target in ("guarded", url):
+        assert gemstone("call", target, "who", "--header-file=headers") == ("known\n", "")
+    assert gemstone("call", "guarded", "who", "--hmac-key=shop:key") == ("known\n", "")
+    assert gemstone("call", url, "who", "--hmac-key=shop:key", "--audience=guarded") == ("known\n", "")
+    assert gemstone("call_raw", "sqlite:///.gemstone/bus.db#guarded", "who", "--hmac-key=shop:key")[0] == "known\n"
+    assert "Access denied" in fails(gemstone, "call", url, "who", "--hmac-key=shop:key", "--audience=another")
+    described = json.loads(gemstone("describe", url, "--header-file=headers")[0])
+    assert "who" in [method["name"] for method in described["methods"]]
 
 
 def test_an_address_without_its_scheme_is_told_how_a_url_begins(gemstone: Gemstone) -> None:
@@ -338,6 +418,8 @@ def test_what_a_command_line_cannot_mean_is_a_wrong_usage(gemstone: Gemstone) ->
             ["describe", url, f"--timeout={number}"],
             ["services", f"--interval={number}"],
             ["registry", f"--time-to-live={number}"],
+            ["emit", "a.b", f"--timeout={number}"],
+            ["tail", f"--timeout={number}"],
         ):
             assert f"{number} is no number of seconds" in fails(gemstone, *arguments, status=2)
 

@@ -1,13 +1,15 @@
 """What ``gemstone call`` reads and prints."""
 
 import json
+from pathlib import Path
 
 import pytest
 import rich_click as click
 
-from gemstone_events.cli.arguments import read_headers
 from gemstone_events.cli.call import outcome_of, read_params, show
 from gemstone_events.cli.command import Failure
+from gemstone_events.cli.credentials import read_headers, read_hmac_key
+from gemstone_events.rpc.authentication.credentials import HmacKey
 from gemstone_events.rpc.call_errors import CallTimeoutError, OutcomeUnknownError, called_service_error
 from gemstone_events.strict_json import JsonValue
 
@@ -38,6 +40,71 @@ def test_a_header_is_a_name_and_a_value() -> None:
 def test_what_is_no_header_is_a_wrong_usage(text: str) -> None:
     with pytest.raises(click.UsageError, match="KEY:VALUE"):
         read_headers([text])
+
+
+def test_headers_of_a_file_are_sent_and_those_of_the_command_line_go_before_them(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("Authorization: Bearer a:b\n\nX-Api-Token:1\n")
+    (tmp_path / "two").write_text("x-api-token: 2")
+    files = [str(tmp_path / name) for name in ("one", "two")]
+    assert read_headers([], files) == {"authorization": "Bearer a:b", "x-api-token": "2"}
+    assert read_headers(["X-Api-Token: 3"], files)["x-api-token"] == "3"
+
+
+def test_a_file_without_headers_is_told_by_line_and_not_by_what_is_in_it(tmp_path: Path) -> None:
+    wrong = tmp_path / "headers"
+    wrong.write_text("X-Key: 1\n\nsecret\n")
+    with pytest.raises(Failure, match=f"line 3 of the header file {wrong} is no header: write KEY:VALUE") as caught:
+        read_headers([], [str(wrong)])
+    assert "secret" not in caught.value.message
+    with pytest.raises(Failure, match="cannot be read: No such file"):
+        read_headers([], [str(tmp_path / "nothing")])
+
+
+SECRET = "a secret of more than 16 bytes"
+
+
+@pytest.mark.parametrize(
+    ("target", "audience", "signed_for"),
+    [
+        ("billing", None, "billing"),
+        ("amqp://localhost#billing", None, "billing"),
+        ("billing", "desk", "desk"),
+        ("http://127.0.0.1:1/api", "", ""),
+        ("b*", "billing", "billing"),
+    ],
+)
+def test_a_call_is_signed_for_the_service_that_is_called(
+    target: str, audience: str | None, signed_for: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "a:b"
+    file.write_text(f"{SECRET}\n")
+    assert read_hmac_key(f"shop:{file}", audience, target) == HmacKey("shop", SECRET, signed_for)
+
+
+def test_without_a_key_nothing_is_signed() -> None:
+    assert read_hmac_key(None, None, "billing") is None
+
+
+@pytest.mark.parametrize(
+    ("key", "audience", "target", "told"),
+    [
+        ("shop", None, "billing", "--hmac-key takes ID:FILE"),
+        (":file", None, "billing", "--hmac-key takes ID:FILE"),
+        (None, "billing", "billing", "--audience goes with --hmac-key"),
+        (
+            "shop:file",
+            None,
+            "http://ada:pw@host/api",
+            r"'http://ada:\*\*\*@host/api' does not say which service is called",
+        ),
+        ("shop:file", None, "b*", "--audience NAME"),
+    ],
+)
+def test_a_key_that_cannot_be_meant_is_a_wrong_usage(
+    key: str | None, audience: str | None, target: str, told: str
+) -> None:
+    with pytest.raises(click.UsageError, match=told):
+        read_hmac_key(key, audience, target)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,14 @@ def test_two_services_on_one_port_are_told_apart_from_another_program_there() ->
         check_ports([Billing(port=81), Shipping(port=81)])
 
 
+def test_one_service_that_is_named_twice_gets_advice_that_does_not_set_both() -> None:
+    with pytest.raises(
+        Failure, match=r"two instances of billing want port 81: name it once, or give --port 0"
+    ) as caught:
+        check_ports([Billing(port=81), Billing(port=81)])
+    assert "--set" not in caught.value.message
+
+
 def test_services_may_have_no_port_or_any_free_one_or_one_port_on_two_addresses() -> None:
     check_ports([Billing(port=None), Shipping(port=None)])
     check_ports([Billing(port=0), Shipping(port=0)])

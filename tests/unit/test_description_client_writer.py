@@ -60,6 +60,12 @@ def signature(text: str, name: str, client: str = "Shop") -> str:
     return f"{name}({ast.unparse(function.args)}) -> {ast.unparse(function.returns)}"
 
 
+def imported(text: str) -> list[str]:
+    """Return the names that a module has from its imports."""
+    imports = [node for node in ast.parse(text).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return [name.asname or name.name for node in imports for name in node.names]
+
+
 def check_harmless(text: str) -> None:
     """Fail if a module does anything but import from the framework, and declare."""
     tree = ast.parse(text)
@@ -263,7 +269,34 @@ def test_a_dataclass_never_has_the_name_of_something_else() -> None:
     )
     tree = ast.parse(text)
     classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
-    assert classes == ["Shop_", "AsyncShop_", "Record_", "Any_", "List", "UUID_", "Shop", "AsyncShop"]
+    assert classes == ["Shop", "AsyncShop", "Record_", "Any_", "List", "UUID_", "ShopClient", "AsyncShopClient"]
+
+
+@pytest.mark.parametrize("record", ["Shop", "AsyncShop"])
+def test_where_a_dataclass_is_named_like_the_service_the_client_gives_way(record: str) -> None:
+    schemas = {record: {"type": "object", "properties": {"a": {"type": "integer"}}}}
+    described = document(method("get", result={"$ref": f"#/components/schemas/{record}"}), schemas=schemas)
+    text = write_client(described, "shop.py")
+    for line in (
+        f"class {record}(Record):",
+        "class ShopClient(BlockingClient):",
+        "class AsyncShopClient(AsyncClient):",
+    ):
+        assert line in text
+    assert signature(text, "get", "ShopClient") == f"get(self) -> {record}"
+    # Who names the class himself gets what he says.
+    named = write_client(described, "shop.py", "Shop")
+    assert "class Shop(BlockingClient):" in named
+    assert f"class {record}_(Record):" in named
+
+
+def test_a_parameter_may_be_named_like_something_that_is_imported() -> None:
+    plain = written(method("get", param("dt"), param("field"), param("UUID"), param("Decimal", required=False)))
+    assert signature(plain, "get") == "get(self, dt: Any, field: Any, UUID: Any, Decimal: Any=None) -> None"
+    assert not {"dt", "field", "UUID", "Decimal"} & set(imported(plain))
+    dates = written(method("get", param("dt", {"type": "string", "format": "date"})))
+    assert signature(dates, "get") == "get(self, dt: dt.date) -> None"
+    assert "dt" in imported(dates)
 
 
 def test_the_class_is_named_after_the_service_or_as_one_likes() -> None:
@@ -283,8 +316,7 @@ def test_the_same_document_makes_the_same_module() -> None:
 
 def test_nothing_is_imported_that_is_not_used() -> None:
     text = written(method("get", summary="Any UUID of a Decimal, dt.date or Literal field"))
-    imported = [name.name for node in ast.parse(text).body if isinstance(node, ast.ImportFrom) for name in node.names]
-    assert imported == ["annotations", "AsyncClient", "BlockingClient", "TypedMethod"]
+    assert imported(text) == ["annotations", "AsyncClient", "BlockingClient", "TypedMethod"]
 
 
 def hostile(text: str) -> dict[str, Any]:

@@ -42,6 +42,16 @@ def test_a_method_that_is_gone_breaks_its_callers() -> None:
     assert openrpc_changes(document(Method("b", call)), old) == []
 
 
+def test_a_method_that_strangers_do_not_see_may_only_be_hidden() -> None:
+    old = document(Method("a", call), Method("b", call))
+    (gone,) = openrpc_changes(old, document(Method("b", call)), new_is_for_strangers=True)
+    assert (gone.path, gone.is_breaking) == ("methods/a", True)
+    assert gone.message.startswith("the method is gone, or private and not shown to strangers")
+    # Where others that are private are shown, nothing is hidden.
+    known = document(Method("b", call), Method("c", call, private=True))
+    assert openrpc_changes(old, known, new_is_for_strangers=True) == [Change("methods/a", "the method is gone")]
+
+
 def test_a_method_that_becomes_private_breaks_strangers() -> None:
     assert changes(call, call, private=True) == [
         Change("methods/call", "the method is private now"),

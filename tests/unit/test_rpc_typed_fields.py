@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from marshmallow import Schema, ValidationError, fields, post_load, validate
+from marshmallow import Schema, ValidationError, fields, post_load, pre_load, validate
 from typing_extensions import TypeAliasType
 
 from gemstone_events import strict_json
@@ -393,3 +393,59 @@ def test_any_json_is_read_or_refused_and_nothing_else(hint: object, wire: object
         strict_json.dumps(error.messages)
     else:
         write(made, value)
+
+
+@dataclass
+class Parcel:
+    lines: Mapping[str, list[Line]]
+    due: date
+
+
+def test_what_cannot_be_written_is_told_by_member_key_and_place() -> None:
+    wrong: Any = {"article": "pen"}
+    parcel = Parcel({"a": [Line(article="pen")], "b": [Line(article="ink"), wrong]}, due="soon")  # type: ignore[arg-type]
+    with pytest.raises(ValidationError) as refused:
+        write(field_for(list[Parcel]), [Parcel({}, date(2026, 1, 2)), parcel])
+    assert refused.value.messages[1]["lines"] == {"b": {1: ["Not of the type Line."]}}
+    assert refused.value.messages[1]["due"][0].startswith("Cannot be written: ")
+    price: Any = "free"
+    with pytest.raises(ValidationError) as refused:
+        write(field_for(Line), Line(article="pen", price=price))
+    assert refused.value.messages == {"unitPrice": ["Not a valid number."]}
+
+
+@dataclass
+class Nothing:
+    pass
+
+
+@pytest.mark.parametrize("value", [5, "x", [], True])
+def test_what_is_no_object_is_told_which_members_are_expected(value: object) -> None:
+    with pytest.raises(ValidationError) as refused:
+        field_for(list[Line]).deserialize([value])
+    assert refused.value.messages == {0: ["Not an object with the members article, count, unitPrice."]}
+    with pytest.raises(ValidationError) as refused:
+        field_for(Nothing).deserialize(value)
+    assert refused.value.messages == ["Not an object."]
+
+
+def test_a_schema_of_the_authors_own_says_itself_what_is_wrong() -> None:
+    class TextSchema(Schema):
+        text = fields.String()
+
+        @pre_load
+        def read(self, value: object, **options: object) -> object:
+            if value == "":
+                raise ValidationError("empty")
+            return {"text": value} if isinstance(value, str) else value
+
+    @dataclass
+    class Note:
+        text: str
+        Schema: ClassVar[type] = TextSchema
+
+    assert field_for(Note).deserialize("x") == {"text": "x"}
+    for value, messages in (("", {"_schema": ["empty"]}), (5, ["Not an object with the members text."])):
+        with pytest.raises(ValidationError) as refused:
+            field_for(Note).deserialize(value)
+        assert refused.value.messages == messages

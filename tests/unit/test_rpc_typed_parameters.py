@@ -122,6 +122,7 @@ async def test_a_method_takes_and_returns_dataclasses(
     [
         ([EUR, {"amount": "x"}], {"second": {"amount": ["Not a valid number."]}}),
         ([EUR, {**TWO, "more": 1}], {"second": {"more": ["Unknown field."]}}),
+        ([EUR, "2"], {"second": ["Not an object with the members amount, currency."]}),
         ([EUR, TWO, "2"], {"times": ["Not a valid integer."]}),
         ([EUR], "missing a required argument: 'second'"),
         ({"first": EUR, "second": TWO, "third": TWO}, "got an unexpected keyword argument 'third'"),
@@ -217,6 +218,27 @@ def test_a_client_refuses_arguments_that_do_not_fit_before_anything_is_called() 
         typed(add).dump((money,), {})
     with pytest.raises(TypeError, match="all by position or all by name"):
         typed(add_later).dump((money,), {"factor": 2})
+
+
+def test_a_client_is_told_where_in_an_argument_something_is_wrong() -> None:
+    def ship(vans: dict[str, list[Money]], *more: Money, **others: Money) -> None: ...
+
+    money = Money(Decimal(1))
+    wrong = cast("Money", {"amount": "1"})
+    with pytest.raises(LocalServiceException) as refused:
+        typed(ship).dump(({"a": [money], "b": [money, wrong]}, money, wrong), {"other": wrong})
+    reason = ["Not of the type Money."]
+    assert refused.value.data == {"vans": {"b": {1: reason}}, "more": {1: reason}, "others": {"other": reason}}
+
+
+async def test_which_of_further_parameters_does_not_fit_is_told() -> None:
+    reply = await answer(Method("add", add_later), [EUR, TWO, 5])
+
+    assert reply["error"] == {
+        "code": -32602,
+        "message": "Invalid params",
+        "data": {"more": {"1": ["Not an object with the members amount, currency."]}},
+    }
 
 
 def test_a_client_reads_a_result_or_tells_that_it_is_none() -> None:
