@@ -108,6 +108,7 @@ async def test_a_broker_killed_twice_in_the_middle_of_it_loses_nothing(
     recorder = Recorder()
     consumer = await consuming(rabbitmq_node.url, settings, recorder, BILLING, WORK)
     publisher = await opened(rabbitmq_node.url, settings)
+    await asyncio.to_thread(rabbitmq_node.settle)
     sent = [
         one
         for pair in zip(messages("a", 3000), messages("w", 3000, broadcast=False, prefix="w-"), strict=True)
