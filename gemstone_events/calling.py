@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from gemstone_events.exposure import Exposure
+from gemstone_events.management.health import HealthStatus
 from gemstone_events.management.hosting import ComponentHost
 from gemstone_events.neighbours import Neighbours
 from gemstone_events.rpc.presence import Presence
@@ -15,6 +16,10 @@ from gemstone_events.rpc.wires.http.application import RpcApplication
 from gemstone_events.rpc.wires.http.server import HttpServer
 from gemstone_events.serving import Serving, make_servers
 from gemstone_events.settings import Settings
+
+# What is longer would keep the service from being found.
+_MAX_TROUBLES = 20
+_MAX_TROUBLE = 200
 
 
 class Trouble(Protocol):
@@ -94,6 +99,7 @@ class Calling:
         """
         await self._serving.start(self._exposure.answer)
         await self._host.announce(self.urls, self.port)
+        self._host.known_health()  # so that the checks have run when somebody asks how the service is
         self.neighbours.announce(self.presence, self._log)
 
     async def drain(self, timeout: float) -> None:
@@ -141,14 +147,18 @@ class Calling:
         return self._serving.trouble()
 
     def presence(self) -> Presence:
-        """Say who and where this instance is, and how it is."""
-        trouble = tuple(f"{part}: {what}" for part, what in {**self._other_trouble(), **self.trouble()}.items())
+        """Say who and where this instance is, and how it is, by what its health checks found when they last ran."""
+        trouble = [f"{part}: {what}" for part, what in {**self._other_trouble(), **self.trouble()}.items()]
+        found = self._host.known_health()
+        is_ready = not trouble and found.status is not HealthStatus.ERROR
+        unwell = [result for result in found.results if result.status is not HealthStatus.OK]
+        trouble += [f"{result.name}: {result.details or result.status.name}" for result in unwell]
         return Presence(
             service=self._settings.service_name,
             instance=self._instance_id,
             urls=tuple(self.urls),
             since=self._since,
-            health="degraded" if trouble else "ok",
-            trouble=trouble,
+            health="degraded" if not is_ready else "warning" if unwell else "ok",
+            trouble=tuple(each[:_MAX_TROUBLE] for each in trouble[:_MAX_TROUBLES]),
             components=self._host.component_names,
         )

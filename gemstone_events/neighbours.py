@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gemstone_events.rpc.call_errors import RequestRefusedError, ServiceUnreachableError
@@ -15,7 +16,10 @@ from gemstone_events.rpc.discovery.discovery import Discovery
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import ClientSettings, ClientWire, WireRequest
 from gemstone_events.rpc.wire_pool import WirePool
+from gemstone_events.schemes import mask
 from gemstone_events.settings import Settings
+
+_logger = logging.getLogger("gemstone_events.rpc.client")
 
 
 class Neighbours:
@@ -52,8 +56,8 @@ class Neighbours:
         """Return a ``RemoteService``, see ``MicroService.get_service``; on an event loop it is to be awaited."""
 
         async def find(wires: Wires) -> RemoteService:
-            url = (await self._discovery.locate(pattern))[0]
-            return RemoteService(url, pool=self._pool, **settings)
+            urls = await self._discovery.locate(pattern)
+            return RemoteService(urls[0], pool=LocatedPool(self._pool, urls), **settings)
 
         return finish(self._home.run(find, time.monotonic() + DEFAULT_TIMEOUT))  # each strategy has its own limit
 
@@ -117,6 +121,68 @@ class _WatchedWire:
         except ServiceUnreachableError:
             self._forget(url)
             raise
+
+    async def find(self, url: str, pattern: str, patience: float, *, all_of_them: bool = True) -> Sequence[Presence]:
+        return await self._wire.find(url, pattern, patience, all_of_them=all_of_them)
+
+    async def close(self) -> None:
+        await self._wire.close()
+
+
+class LocatedPool(WirePool):
+    """The connections of one ``RemoteService`` that was found at several addresses.
+
+    A call that was surely not carried out at one of them goes to the next; those after it begin there.
+
+    Args:
+        pool: the connections.
+        urls: the addresses, the best first, at least one.
+    """
+
+    def __init__(self, pool: WirePool, urls: Sequence[str]) -> None:
+        super().__init__(pool.settings)
+        self._pool = pool
+        self._urls = list(urls)
+
+    def wire_for(self, url: str) -> ClientWire:
+        """Return the wire that leads to all of the addresses, whichever of them ``url`` is.
+
+        Raises:
+            ServiceUnreachableError: the pool was closed.
+            ServiceConfigurationError: nothing installed answers to the URL's scheme, or cannot be loaded.
+        """
+        return _LocatedWire(self._pool.wire_for(url), self._pool, self._urls)
+
+
+class _LocatedWire:
+    def __init__(self, wire: ClientWire, pool: WirePool, urls: list[str]) -> None:
+        self._wire = wire
+        self._pool = pool
+        self._urls = urls
+        self.counts = wire.counts
+
+    def address(self, url: str) -> str:
+        return self._wire.address(url)
+
+    async def call(self, url: str, request: WireRequest) -> bytes | None:
+        deadline = time.monotonic() + request.timeout
+        urls = tuple(self._urls)
+        for number, each in enumerate(urls, 1):
+            wire = self._pool.wire_for(each)
+            try:
+                return await wire.call(each, request)
+            except RequestRefusedError:
+                raise
+            except ServiceUnreachableError as error:
+                if self._urls[0] == each:
+                    self._urls.append(self._urls.pop(0))
+                request = replace(request, timeout=deadline - time.monotonic())
+                if number == len(urls) or request.timeout <= 0:
+                    if number > 1:
+                        error.add_note(f"none could be reached of {', '.join(mask(tried) for tried in urls[:number])}")
+                    raise
+                _logger.info("%s: %s is called instead", error, mask(urls[number]))
+        raise AssertionError("there is at least one address")
 
     async def find(self, url: str, pattern: str, patience: float, *, all_of_them: bool = True) -> Sequence[Presence]:
         return await self._wire.find(url, pattern, patience, all_of_them=all_of_them)

@@ -1,7 +1,7 @@
 """Who is there: what a running instance of a service tells of itself."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from gemstone_events import strict_json
@@ -20,9 +20,11 @@ class Presence:
         instance: the instance's own id.
         urls: where it is called, the best first, without credentials.
         since: when it started, seconds since 1970 by its own clock.
-        health: ``ok``, ``degraded``, or what its health checks say.
+        health: ``ok``, ``warning`` where a health check warns, ``degraded`` where it is not ready.
         trouble: what is wrong, for people.
         components: names of the components that it hosts (service management).
+        announced: when it last said so, seconds since 1970 by the clock of the registry that knows it from then; 0 where it
+            answers for itself now. Two that differ in nothing else are equal.
     """
 
     service: str
@@ -32,6 +34,7 @@ class Presence:
     health: str = "ok"
     trouble: tuple[str, ...] = ()
     components: tuple[str, ...] = ()
+    announced: float = field(default=0.0, compare=False)
 
     def matches(self, pattern: str) -> bool:
         """Tell whether the service's name is ``pattern``, or matches it as a glob pattern."""
@@ -48,6 +51,7 @@ class Presence:
                 "health": self.health,
                 "trouble": list(self.trouble),
                 "components": list(self.components),
+                "announced": self.announced,
             }
         )
 
@@ -66,17 +70,15 @@ class Presence:
             raise DecodeError(f"a presence is not JSON: {error}") from error
         if not isinstance(members, dict):
             raise DecodeError("a presence is a JSON object")
-        since = members.get("since", 0.0)
-        if isinstance(since, bool) or not isinstance(since, int | float):
-            raise DecodeError("'since' of a presence is a number")
         return cls(
             service=_text(members, "service"),
             instance=_text(members, "instance"),
             urls=_texts(members, "urls"),
-            since=float(since),
+            since=_number(members, "since"),
             health=_text(members, "health"),
             trouble=_texts(members, "trouble"),
             components=_texts(members, "components"),
+            announced=_number(members, "announced"),
         )
 
 
@@ -90,6 +92,13 @@ def _text(members: Mapping[str, JsonValue], name: str) -> str:
     if not isinstance(value, str):
         raise DecodeError(f"{name!r} of a presence is a text")
     return value
+
+
+def _number(members: Mapping[str, JsonValue], name: str) -> float:
+    value = members.get(name, 0.0)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise DecodeError(f"{name!r} of a presence is a number")
+    return float(value)
 
 
 def _texts(members: Mapping[str, JsonValue], name: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.management.addresses import ChannelInstances
+from gemstone_events.management.attempts import Attempts
 from gemstone_events.management.url_selectors import (
     FirstURLSelector,
     LeastPendingURLSelector,
@@ -24,7 +25,6 @@ from gemstone_events.rpc.call_errors import (
 )
 from gemstone_events.rpc.client.caller import DEFAULT_TIMEOUT, Wires, may_repeat
 from gemstone_events.rpc.client.requests import MethodCall
-from gemstone_events.schemes import mask
 from gemstone_events.strict_json import JsonValue
 
 SET_ASIDE_SECONDS = 5.0
@@ -63,9 +63,12 @@ class Channel(ABC):
 
     Attributes:
         settings: what all channels of a caller share; set before ``customize`` is called.
+        has_shared_addresses: all instances of a service have one address, that of a broker or bus, which chooses among
+            them: a call that is repeated there may reach another one.
     """
 
     settings: ChannelSettings
+    has_shared_addresses: bool = False
 
     def __init__(self) -> None:
         self._instances = ChannelInstances("", "")
@@ -124,7 +127,7 @@ class Channel(ABC):
         Raises:
             ServiceNotFoundError: the component has no address.
         """
-        return self._choose(())
+        return self._choose(self.urls)
 
     def set_address(self, instances: ChannelInstances) -> None:
         """Take the component's present addresses; a registry calls it whenever they change."""
@@ -134,37 +137,36 @@ class Channel(ABC):
     async def invoke(self, call: MethodCall, wires: Wires) -> JsonValue:
         """Call a method at one address after the other, until one answers or it may have been carried out.
 
-        An address that cannot be reached is passed over for ``SET_ASIDE_SECONDS``. All attempts together take no longer
-        than the call's timeout.
+        Where instances share an address, it is tried once more if one of them failed. An address that cannot be reached is
+        passed over for ``SET_ASIDE_SECONDS``. All attempts together take no longer than the call's timeout.
 
         Raises:
-            RemoteServiceError: the last one that happened.
+            RemoteServiceError: the last one that happened; ``OutcomeUnknownError`` where an earlier attempt may have been
+                carried out.
         """
         seconds = self.settings.timeout if call.timeout is None else call.timeout
         deadline = time.monotonic() + seconds
-        tried: list[str] = []
+        attempts = Attempts(are_shared=self.has_shared_addresses)
         while True:
-            url = self._choose(tried)
-            tried.append(url)
+            url = self._choose(attempts.left(self.urls))
             self._selector.begin(url)
             try:
                 left = max(0.001, deadline - time.monotonic())
                 return await self.call(url, replace(call, timeout=left), wires)
             except RemoteServiceError as error:
-                error.add_note(f"calling {call.method_name} at {mask(url)}, attempt {len(tried)}")
-                is_last = time.monotonic() >= deadline or all(each in tried for each in self.urls)
+                attempts.take(url, error)
+                is_last = time.monotonic() >= deadline or not attempts.left(self.urls)
                 if not self._may_go_on(error, call, url) or is_last:
-                    raise
+                    outcome = attempts.outcome(error)
+                    raise outcome from outcome.__cause__
             finally:
                 self._selector.end(url)
 
-    def _choose(self, tried: Sequence[str]) -> str:
-        if not self.urls:
+    def _choose(self, urls: Sequence[str]) -> str:
+        if not urls:
             raise ServiceNotFoundError(f"the component {self.component!r} has no address on the channel {self.name!r}")
         now = time.monotonic()
-        left = [url for url in self.urls if url not in tried]
-        good = [url for url in left if self._set_aside.get(url, 0.0) <= now]
-        return self._selector.get(good or left or self.urls)
+        return self._selector.get([url for url in urls if self._set_aside.get(url, 0.0) <= now] or urls)
 
     def _may_go_on(self, error: RemoteServiceError, call: MethodCall, url: str) -> bool:
         is_refused = isinstance(error, RequestRefusedError)

@@ -50,10 +50,14 @@ class HttpChannel(WireChannel):
 class AmqpChannel(WireChannel):
     """Calls services through RabbitMQ."""
 
+    has_shared_addresses = True
+
 
 @channel("bus")
 class BusChannel(WireChannel):
     """Calls services over the embedded bus, or in this process."""
+
+    has_shared_addresses = True
 
 
 DEFAULT_CHANNELS: Sequence[type[Channel]] = (HttpChannel, AmqpChannel, BusChannel)

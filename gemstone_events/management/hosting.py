@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 
@@ -12,11 +13,13 @@ from gemstone_events.management.descriptors import ComponentDescriptor
 from gemstone_events.management.health import CheckResult, Health, HealthCheckManager, HealthStatus
 from gemstone_events.management.implementations import Implementations
 from gemstone_events.management.presence_registry import PresenceComponentRegistry
-from gemstone_events.management.registry import ComponentRegistry, LocalComponentRegistry
+from gemstone_events.management.registry import ComponentRegistry, LocalComponentRegistry, cancel
 from gemstone_events.rpc.allow_list import AllowList
 from gemstone_events.rpc.methods import Method
 from gemstone_events.rpc.wires.http.handlers import GemstoneCustomHandler
 from gemstone_events.rpc.wires.http.health import HealthReport
+
+_FRESH_SECONDS = 5.0
 
 _logger = logging.getLogger("gemstone_events.management")
 
@@ -47,6 +50,9 @@ class ComponentHost:
         self._ask_registry = ask_registry
         self._running: list[Component] = []
         self._announced: list[ComponentDescriptor[object]] = []
+        self._found = Health()
+        self._found_at: float | None = None
+        self._checking: asyncio.Task[Health] | None = None
 
     @property
     def component_names(self) -> tuple[str, ...]:
@@ -115,6 +121,8 @@ class ComponentHost:
 
     async def stop(self) -> None:
         """Shut the components down, the last one first; each one is, even if another raises. Twice is harmless."""
+        await cancel(self._checking)
+        self._checking = None
         running, self._running = self._running, []
         for component in reversed(running):
             try:
@@ -126,7 +134,19 @@ class ComponentHost:
         """Run the health checks of all components here, and all others that were added, at the same time."""
         components = self._implementations.components.items()
         found = await asyncio.gather(*(_health_of(*each) for each in components), self._checks.check())
-        return Health([result for health in found for result in health.results])
+        self._found = Health([result for health in found for result in health.results])
+        self._found_at = time.monotonic()
+        return self._found
+
+    def known_health(self) -> Health:
+        """Return what the checks found when they last ran, whoever asked then; nothing is waited for.
+
+        Where that is more than 5 seconds ago, they run again in the background, for whoever asks next.
+        """
+        is_fresh = self._found_at is not None and time.monotonic() - self._found_at < _FRESH_SECONDS
+        if not is_fresh and (self._checking is None or self._checking.done()):
+            self._checking = asyncio.create_task(self.get_health())
+        return self._found
 
     async def health(self) -> HealthReport:
         """Return the health for ``GET /health/ready``: not ok where something is in ERROR."""

@@ -8,6 +8,7 @@ from gemstone_events.management.addresses import (
     TrustedAddresses,
     addresses_of,
     by_channel,
+    channel_of,
 )
 from gemstone_events.management.descriptors import ComponentDescriptor
 from gemstone_events.management.registry import PollingRegistry
@@ -23,7 +24,7 @@ class PresenceComponentRegistry(PollingRegistry):
     """Finds components by asking all services on a broker or bus which of them they host.
 
     There is nothing to register: the service that hosts a component tells it itself, for as long as it runs. Addresses
-    on this same broker are called with the credentials of ``broker_url``, others only if they are allowed.
+    on this same broker come first, and are called with the credentials of ``broker_url``; others only if they are allowed.
 
     Args:
         broker_url: ``amqp://...``, ``sqlite:///...`` or ``memory://...``, without a service's name.
@@ -51,6 +52,7 @@ class PresenceComponentRegistry(PollingRegistry):
         self._namespace = check_name("namespace", namespace)
         self._is_local = is_on_this_machine(broker_url)
         self._services = BrokerDiscoveryStrategy(broker_url, namespace, patience=patience)
+        self.own_channel = channel_of(broker_url)
         self._trusted = TrustedAddresses([broker_url, *brokers], allow)
 
     def __str__(self) -> str:

@@ -15,13 +15,20 @@ from gemstone_events.management.health import HealthStatus
 from gemstone_events.rpc.discovery.outage import Outage
 from gemstone_events.schemes import mask
 
+_CANCEL_SECONDS = 0.1
 _HTTP_STATUS = {HealthStatus.OK: 200, HealthStatus.WARNING: 429, HealthStatus.ERROR: 500}
 
 _logger = logging.getLogger("gemstone_events.management")
 
 
 class ComponentRegistry(ABC):
-    """Knows where components are called. The constructor opens nothing; all methods belong to one event loop."""
+    """Knows where components are called. The constructor opens nothing; all methods belong to one event loop.
+
+    Attributes:
+        own_channel: the name of the channel that is tried first where the caller prefers none; empty for no matter.
+    """
+
+    own_channel: str = ""
 
     def __init__(self) -> None:
         self._channels: WeakSet[Channel] = WeakSet()
@@ -178,11 +185,17 @@ def check_addresses(addresses: Iterable[ChannelAddress]) -> None:
             )
 
 
-async def cancel(task: asyncio.Task[None] | None) -> None:
+async def cancel(task: asyncio.Task[object] | None) -> None:
     """End a task of the running loop, and wait until it has ended."""
-    if task is not None and task.get_loop() is asyncio.get_running_loop():
+    if task is None or task.get_loop() is not asyncio.get_running_loop():
+        return
+    while not task.done():
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.wait(
+            [task], timeout=_CANCEL_SECONDS
+        )  # a library may swallow it: redis does when its timeout is due
+    if not task.cancelled():
+        task.exception()  # nobody else asks for it
 
 
 def _is_running(task: asyncio.Task[None] | None) -> bool:

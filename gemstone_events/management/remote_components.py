@@ -11,9 +11,10 @@ from gemstone_events.management.channel import Channel
 from gemstone_events.management.channels import ChannelManager
 from gemstone_events.management.descriptors import ComponentDescriptor
 from gemstone_events.management.registry import ComponentRegistry
-from gemstone_events.rpc.call_errors import ServiceNotFoundError, ServiceUnreachableError
+from gemstone_events.rpc.call_errors import RemoteServiceError, ServiceNotFoundError, ServiceUnreachableError
 from gemstone_events.rpc.client.async_call import AsyncMethodCall
-from gemstone_events.rpc.client.caller import Wires
+from gemstone_events.rpc.client.call_counts import is_outcome_known
+from gemstone_events.rpc.client.caller import Wires, may_repeat, sum_of
 from gemstone_events.rpc.client.requests import MethodCall
 from gemstone_events.rpc.discovery.shared_searches import SharedSearches
 from gemstone_events.schemes import mask
@@ -42,7 +43,7 @@ class RemoteComponents:
 
         Args:
             component: whose service it is.
-            preferred: the name of the channel to be tried first; empty for the manager's order.
+            preferred: the name of the channel to be tried first; empty for the registry's own, and the manager's order.
             call: the method and its JSON parameters.
         """
         seconds = self._manager.settings.timeout if call.timeout is None else call.timeout
@@ -70,7 +71,7 @@ class RemoteComponents:
     ) -> JsonValue:
         if component.name not in self._channels or not self._open(component, preferred):
             await self._look(component, deadline)
-        failure: ServiceUnreachableError | None = None
+        failure: RemoteServiceError | None = None
         for is_last in (False, True):
             for channel in self._open(component, preferred):
                 left = deadline - time.monotonic()
@@ -78,18 +79,26 @@ class RemoteComponents:
                     raise failure
                 try:
                     return await channel.invoke(replace(call, timeout=max(left, 0.001)), wires)
-                except ServiceUnreachableError as error:  # it was not carried out: another channel may do it
-                    failure = error
-            if is_last or not await self._has_moved(component, deadline):
-                break
+                except RemoteServiceError as error:
+                    if not _may_go_on(error, call):
+                        raise
+                    failure = error if failure is None or is_outcome_known(failure) else sum_of(failure, error)
+            try:
+                if is_last or not await self._has_moved(component, deadline):
+                    break
+            except ServiceUnreachableError:
+                if failure is None:
+                    raise
+                break  # what became of the call counts more than that the registry is away
         raise failure or ServiceNotFoundError(
             f"no instance of the component {component.name!r} is known to {self._registry}"
         )
 
     def _open(self, component: Component, preferred: str) -> Sequence[Channel]:
-        """Return the channels that have addresses, the preferred one first."""
+        """Return the channels that have addresses: the preferred one, then the registry's own, then the others."""
         channels = [channel for channel in self._channels.get(component.name, ()) if channel.urls]
-        return sorted(channels, key=lambda channel: channel.name != preferred)
+        own = self._registry.own_channel
+        return sorted(channels, key=lambda channel: (channel.name != preferred, channel.name != own))
 
     async def _has_moved(self, component: Component, deadline: float) -> bool:
         """Ask the registry anew; tell whether it knows other addresses than before."""
@@ -116,3 +125,8 @@ class RemoteComponents:
         for channel in channels:
             channel.set_address(found.get(channel.name, ChannelInstances(component.name, channel.name)))
             self._registry.watch(channel)
+
+
+def _may_go_on(error: RemoteServiceError, call: MethodCall) -> bool:
+    """Tell whether another channel may be tried: also where one refused the call for what it is, as too long for it."""
+    return isinstance(error, ServiceUnreachableError) or may_repeat(error, is_repeatable=call.idempotent)

@@ -58,7 +58,7 @@ class Announcer:
     async def _announce(self, strategy: StrategyRunner) -> None:
         outage = Outage(
             self._logger,
-            f"the service cannot be announced to {strategy}",
+            "the service cannot be announced",
             f"the service is announced to {strategy} again",
         )
         while True:
@@ -67,7 +67,7 @@ class Announcer:
                 outage.report(await _tell(strategy, presence))
                 await self._until_due(presence)
             except Exception as error:  # noqa: BLE001 - whatever it is, it will be tried again
-                outage.report(mask(f"{type(error).__name__}: {error}"))
+                outage.report(mask(f"{strategy}: {type(error).__name__}: {error}"))
                 await asyncio.sleep(self._interval)
 
     async def _until_due(self, announced: Presence) -> None:
@@ -93,7 +93,7 @@ async def _tell(strategy: StrategyRunner, presence: Presence) -> str:
     urls = announceable(presence.urls, is_local=strategy.is_local)
     failure = ""
     if presence.urls and not urls:
-        failure = "none of its addresses can be called from elsewhere: set accessible_at"
+        failure = f"{strategy}: none of its addresses can be called from elsewhere: set accessible_at"
     for url in urls:
         try:
             await strategy.ping(presence.service, url, presence)

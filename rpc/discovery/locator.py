@@ -1,6 +1,7 @@
 """From a service's name to addresses that may be called."""
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -182,13 +183,16 @@ def check_service_pattern(pattern: object) -> str:
 
 
 def merged(presences: Sequence[Presence]) -> list[Presence]:
-    """Return one presence for each instance, with all its URLs, sorted by service and start."""
+    """Return one presence for each instance, what it said last, with all its URLs, sorted by service and start."""
     instances: dict[tuple[str, ...], Presence] = {}
     for presence in presences:
         # One that does not tell its id is known by its address.
         key = (presence.service, presence.instance, *(() if presence.instance else presence.urls))
         known = instances.get(key, presence)
-        instances[key] = replace(known, urls=tuple(dict.fromkeys((*known.urls, *presence.urls))))
+        latest = max(
+            known, presence, key=lambda each: each.announced or math.inf
+        )  # who answers for himself says it now
+        instances[key] = replace(latest, urls=tuple(dict.fromkeys((*known.urls, *presence.urls))))
     return sorted(instances.values(), key=lambda presence: (presence.service, presence.since, presence.instance))
 
 

@@ -52,6 +52,7 @@ class RedisDiscoveryStrategy(BaseDiscoveryStrategy):
         presence = told if isinstance(told, Presence) else Presence(service=name, instance="")
         async with self._entries.connected() as redis:
             now = await server_time(redis)
+            presence = replace(presence, announced=now)
             async with redis.pipeline(transaction=False) as pipeline:
                 pipeline.set(self._key(name, location), _encoded(presence), px=max(1, int(self._seconds * 1000)))
                 write(pipeline, f"{self._names}:{name}", [location], now=now, seconds=self._seconds)

@@ -3,6 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 from gemstone_events.errors import GemstoneError
 from gemstone_events.rpc.presence import Presence
@@ -19,14 +20,21 @@ class Registrations:
         time_to_live: seconds for which a registration is good.
         capacity: how many addresses there may be.
         clock: seconds that never go back.
+        time_of_day: seconds since 1970, for ``Presence.announced``.
     """
 
     def __init__(
-        self, time_to_live: float, *, capacity: int = 10_000, clock: Callable[[], float] = time.monotonic
+        self,
+        time_to_live: float,
+        *,
+        capacity: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
+        time_of_day: Callable[[], float] = time.time,
     ) -> None:
         self._time_to_live = time_to_live
         self._capacity = capacity
         self._clock = clock
+        self._time_of_day = time_of_day
         # By name and URL: until when it is good, and who it is; what expires first stands first.
         self._entries: OrderedDict[tuple[str, str], tuple[float, Presence]] = OrderedDict()
 
@@ -44,6 +52,7 @@ class Registrations:
         key = (presence.service, url)
         if key not in self._entries and len(self._entries) >= self._capacity:
             raise RegistryFullError(f"the registry holds {self._capacity} addresses, as many as it may")
+        presence = replace(presence, announced=self._time_of_day())
         self._entries[key] = (self._clock() + self._time_to_live, presence)
         self._entries.move_to_end(key)
 

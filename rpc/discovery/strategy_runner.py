@@ -118,8 +118,15 @@ class StrategyRunner:
             if deadline.expired():
                 raise StrategyFailedError(f"{self}: no answer within {self._timeout:g} seconds") from None
             told = str(error) if isinstance(error, GemstoneError) else f"{type(error).__name__}: {error}"
-            told = told if told.startswith(str(self)) else f"{self}: {told}"
-            raise StrategyFailedError(mask(told)) from error
+            raise StrategyFailedError(self._named(mask(told))) from error
+
+    def _named(self, told: str) -> str:
+        """Say of a failure whose it is, unless it does so itself; the address stands there once."""
+        name = str(self)
+        if told.startswith(name):
+            return told
+        kind, _, address = name.rpartition(" ")  # as in "registry http://..."
+        return f"{kind} {told}" if kind and told.startswith(address) else f"{name}: {told}"
 
     async def _in_thread(self, call: Callable[[], object]) -> object:
         await self._turn.acquire()

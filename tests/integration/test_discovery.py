@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import subprocess
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -343,6 +344,19 @@ async def test_without_its_token_a_registry_says_and_takes_nothing(token: str | 
         assert await known.locate("orders") == [A]
 
 
+async def test_who_is_known_from_a_registry_has_the_time_of_his_announcement(redis_url: str, namespace: str) -> None:
+    told = Presence(service="orders", instance="7", announced=5.0)
+    before = time.time() - 1.0  # the clocks of the servers are this machine's
+    async with registry() as url, strategy_for(url) as http:
+        for strategy in (http, RedisDiscoveryStrategy(redis_url, namespace=namespace)):
+            await strategy.ping("orders", A, presence=told)
+            (presence,) = await strategy.instances("orders")
+            assert before < presence.announced < time.time() + 1.0
+    async with Orders(namespace=namespace, event_transports=[f"memory://{namespace}"]):
+        (presence,) = await BrokerDiscoveryStrategy(f"memory://{namespace}", namespace).instances("*")
+        assert presence.announced == 0.0
+
+
 async def test_a_registration_expires_unless_it_is_prolonged() -> None:
     async with registry(time_to_live=0.2) as url, strategy_for(url) as strategy:
         await strategy.ping("orders", A)
@@ -585,6 +599,22 @@ async def test_services_are_found_and_called_on_a_broker_that_the_service_does_n
     ):
         orders = await asker.get_service("orders.eu")
         assert await orders.methods.count() == 42
+
+
+async def test_a_service_that_was_found_is_called_at_another_address_where_the_first_one_has_died(
+    namespace: str,
+) -> None:
+    common = {"name": "orders", "port": 0, "event_transports": []}
+    async with AsyncExitStack() as stack:
+        dying, left = Orders(**common), Orders(**common)
+        await stack.enter_async_context(left)
+        async with dying:
+            known = Known(str(dying.url), str(left.url))
+            asker = Orders(name="asker", event_transports=[f"memory://{namespace}"], discovery_strategies=[known])
+            await stack.enter_async_context(asker)
+            found = [await asker.get_service("orders") for _ in range(20)]
+            assert {orders.url for orders in found} == {dying.url, left.url}
+        assert [await orders.methods.count() for orders in found] == [42] * 20
 
 
 @pytest.mark.parametrize("timeout", [None, "5", 0])

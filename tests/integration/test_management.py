@@ -7,8 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -22,13 +23,18 @@ from redis.asyncio.client import Pipeline
 from gemstone_events import MicroService
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.management import (
+    AbstractComponent,
     ChannelInstances,
     ChannelManager,
+    CheckReport,
     ComponentRegistry,
+    HealthStatus,
     LocalComponentRegistry,
     PresenceComponentRegistry,
     ServiceInstanceProvider,
     ServiceManager,
+    health_check,
+    implementation,
 )
 from gemstone_events.management.addresses import addresses_of
 from gemstone_events.management.descriptors import component_descriptor
@@ -36,12 +42,14 @@ from gemstone_events.management.redis_registry import RedisComponentRegistry
 from gemstone_events.rpc.call_errors import (
     CalledServiceError,
     CallTimeoutError,
+    InterruptedCallError,
     OutcomeUnknownError,
     ServiceException,
     ServiceNotFoundError,
     ServiceUnreachableError,
 )
-from tests.integration.management_peer import Colour, Line, Order, OrderService, Receipt, ShopComponent
+from gemstone_events.rpc.discovery.broker_strategy import BrokerDiscoveryStrategy
+from tests.integration.management_peer import Colour, Line, Order, Orders, OrderService, Receipt, ShopComponent
 
 PATIENCE = 30.0
 SHOP = component_descriptor(ShopComponent)
@@ -174,6 +182,57 @@ async def test_a_call_that_was_under_way_is_repeated_elsewhere_only_if_it_is_ide
         await peers[other].kill()
         with pytest.raises(OutcomeUnknownError):
             await asyncio.wait_for(waiting, PATIENCE)
+
+
+@pytest.fixture(params=["amqp", "bus"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a broker or bus."""
+    return str(request.getfixturevalue("rabbitmq_url")) if request.param == "amqp" else f"sqlite:///{tmp_path}/bus.db"
+
+
+@pytest.mark.parametrize("interface_method", ["who", "who_once"])
+async def test_a_call_that_an_instance_on_a_broker_had_when_it_died_is_carried_out_by_another_if_it_is_idempotent(
+    interface_method: str, broker: str, namespace: str
+) -> None:
+    options = ["--transport", broker, "--namespace", namespace]
+    registry = PresenceComponentRegistry(broker, namespace)
+    manager = ServiceManager(registry, ChannelManager(namespace=namespace, timeout=PATIENCE))
+    async with peer(1, *options) as one, peer(2, *options) as two, manager:
+        call = getattr(manager.get_service(OrderService), interface_method)
+        waiting = asyncio.create_task(call(delay=1.0))
+        asked = {asyncio.create_task(each.said(f"asked {n}")): each for n, each in enumerate((one, two), 1)}
+        (first,), (other,) = await asyncio.wait(asked, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        await asked[first].kill()
+        other.cancel()
+        (outcome,) = await asyncio.wait_for(asyncio.gather(waiting, return_exceptions=True), PATIENCE)
+    if interface_method == "who":
+        assert outcome == (2 if asked[first] is one else 1)
+    else:
+        assert isinstance(outcome, OutcomeUnknownError | InterruptedCallError)
+
+
+async def test_instances_are_called_by_the_broker_that_the_registry_names_though_one_has_http(
+    broker: str, namespace: str
+) -> None:
+    options = ["--transport", broker, "--namespace", namespace]
+    registry = PresenceComponentRegistry(broker, namespace)
+    async with (
+        peer(1, *options, "--http") as one,
+        peer(2, *options),
+        peer(3, *options),
+        ServiceManager(registry, ChannelManager(namespace=namespace, timeout=PATIENCE)) as manager,
+    ):
+        orders = manager.get_service(OrderService)
+        assert {await orders.who() for _ in range(12)} == {1, 2, 3}
+        assert {await manager.get_service(OrderService, "http").who() for _ in range(4)} == {1}
+        assert one.urls[0].startswith("http://")
+
+
+async def test_a_failed_call_says_once_what_was_called() -> None:
+    async with peer(1, "--http") as one, fixed(*one.urls) as manager:
+        with pytest.raises(CalledServiceError) as failed:
+            await manager.get_service(OrderService).fail("pen")
+        assert failed.value.__notes__ == [f"calling 'order_service.fail' of {one.urls[0]}, attempt 1"]
 
 
 async def test_a_call_ends_with_its_deadline_whatever_the_service_does() -> None:
@@ -383,6 +442,57 @@ async def test_a_component_shows_its_health_where_it_says() -> None:
                 answer = json.load(response)
             checks = answer["health"]["checks"] if path == "/health/ready" else answer["checks"]
             assert [(check["name"], check["status"]) for check in checks] == [("open", "OK")]
+
+
+@implementation()
+class SickShop(AbstractComponent, ShopComponent):
+    """How it is, is what a test says."""
+
+    status = HealthStatus.ERROR
+
+    @health_check()
+    async def till(self, result: CheckReport) -> None:
+        result.set_status(self.status, "empty" * 100)
+
+
+async def test_the_presence_tells_of_health_checks_as_readiness_does(
+    broker: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemstone_events.management.hosting._FRESH_SECONDS", 0.05)
+    shop = SickShop(Orders(1))
+    asked = BrokerDiscoveryStrategy(broker, namespace)
+
+    def is_told(health: str, trouble: Sequence[str]) -> Callable[[], Awaitable[bool]]:
+        async def told() -> bool:
+            (presence,) = await asked.instances("shop")
+            return (presence.health, presence.trouble) == (health, tuple(trouble))
+
+        return told
+
+    options = {"port": 0, "namespace": namespace, "event_transports": [broker], "event_store": "memory:"}
+    async with MicroService(name="shop", components=[shop], **options) as served:
+        await until(is_told("degraded", [f"till: {'empty' * 100}"[:200]]))
+        assert served.url is not None
+        for status, health, ready in (
+            (HealthStatus.ERROR, "degraded", 503),
+            (HealthStatus.WARNING, "warning", 200),
+            (HealthStatus.OK, "ok", 200),
+        ):
+            shop.status = status
+            trouble = [] if health == "ok" else [f"till: {'empty' * 100}"[:200]]
+            await until(is_told(health, trouble))
+            assert await asyncio.to_thread(status_of, served.url.replace("/api", "/health/ready")) == ready
+    await asked.close()
+
+
+def status_of(url: str) -> int:
+    """Return the status that HTTP answers with."""
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
 
 
 async def test_the_programs_of_the_documentation_work(tmp_path: Path) -> None:

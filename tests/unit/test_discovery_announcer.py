@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gemstone_events.rpc.call_errors import ServiceUnreachableError
 from gemstone_events.rpc.discovery.announcer import Announcer
 from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy
 from gemstone_events.rpc.discovery.strategy_runner import StrategyRunner
@@ -97,12 +98,36 @@ async def test_a_failure_is_logged_once_until_it_works_again(caplog: pytest.LogC
     await until(lambda: "OSError: gone" in caplog.text)
     await announcing.stop()
     messages = [record.message for record in caplog.records]
-    assert [message.partition(" to Board")[0] for message in messages] == [
-        "the service cannot be announced",
-        "the service is announced",
-        "the service cannot be announced",
+    assert messages == [
+        "the service cannot be announced: Board: OSError: redis://ada:***@host is gone",
+        "the service is announced to Board again",
+        "the service cannot be announced: Board: OSError: gone",
     ]
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        ("http://127.0.0.1:9/api cannot be reached", "registry http://127.0.0.1:9/api cannot be reached"),
+        ("registry http://127.0.0.1:9 lies", "registry http://127.0.0.1:9 lies"),
+        ("it is away", "registry http://127.0.0.1:9: it is away"),
+    ],
+)
+async def test_what_is_logged_of_a_registry_names_its_address_once(
+    failure: str, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Registry(Board):
+        def __str__(self) -> str:
+            return "registry http://127.0.0.1:9"
+
+    board = Registry()
+    board.failure = ServiceUnreachableError(failure)
+    announcing = announcer(board)
+    announcing.start()
+    await until(lambda: caplog.messages)
+    await announcing.stop()
+    assert caplog.messages == [f"the service cannot be announced: {told}"]
 
 
 async def test_a_strategy_that_hangs_holds_up_no_other() -> None:

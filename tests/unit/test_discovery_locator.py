@@ -337,6 +337,21 @@ def test_instances_that_do_not_tell_their_id_are_told_apart_by_their_address() -
     assert [presence.urls for presence in merged(nameless)] == [(A,), (B,)]
 
 
+def test_of_an_instance_that_several_know_what_it_said_last_is_told() -> None:
+    old, new, now = (
+        Presence(service="orders", instance="1", urls=(url,), health=health, announced=announced)
+        for url, health, announced in ((A, "ok", 100.0), (B, "degraded", 160.0), (FAR, "warning", 0.0))
+    )
+    for known, health in (
+        ([old, new], "degraded"),
+        ([new, old], "degraded"),
+        ([now, new], "warning"),
+        ([new, now], "warning"),
+    ):
+        (presence,) = merged(known)
+        assert (presence.health, len(presence.urls)) == (health, 2)
+
+
 async def test_closing_ends_a_search() -> None:
     hanging = Hanging()
     located = locator(hanging)

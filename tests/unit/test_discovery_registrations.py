@@ -1,5 +1,7 @@
 """What a registry knows, and for how long."""
 
+from dataclasses import replace
+
 import pytest
 
 from gemstone_events.rpc.discovery.registrations import Registrations, RegistryFullError
@@ -30,6 +32,14 @@ def test_a_registration_lives_as_long_as_it_is_prolonged() -> None:
     assert [presence.urls for presence in known.find("orders")] == [("http://a",)]
     clock.now = 19.0
     assert (known.find("*"), len(known)) == ([], 0)
+
+
+def test_a_registration_tells_when_it_was_made_or_prolonged() -> None:
+    time_of_day = Clock()
+    known = Registrations(10, time_of_day=time_of_day)
+    for time_of_day.now in (100.0, 107.0):
+        known.add("http://a", replace(orders("http://a"), announced=1.0))
+        assert [presence.announced for presence in known.find("orders")] == [time_of_day.now]
 
 
 def test_names_are_found_by_glob_patterns() -> None:

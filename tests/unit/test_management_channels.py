@@ -62,6 +62,13 @@ def scripted(*urls: str) -> ScriptedChannel:
     return made
 
 
+def shared(*urls: str) -> ScriptedChannel:
+    """A channel to addresses of brokers."""
+    made = scripted(*urls)
+    made.has_shared_addresses = True
+    return made
+
+
 def test_the_first_selector_always_takes_the_first() -> None:
     selector = FirstURLSelector()
     assert [selector.get(["a", "b"]) for _ in range(3)] == ["a", "a", "a"]
@@ -146,6 +153,46 @@ async def test_a_call_of_unknown_outcome_goes_on_only_if_it_may_be_repeated(
     assert channel.called == called
 
 
+@pytest.mark.parametrize(
+    ("error", "is_idempotent", "times"),
+    [
+        (OutcomeUnknownError("lost"), True, 2),
+        (InterruptedCallError("died"), True, 2),
+        (OverloadedError("busy"), False, 2),
+        (OutcomeUnknownError("lost"), False, 1),
+        (ServiceNotFoundError("nobody"), True, 1),
+        (ServiceUnreachableError("no broker"), True, 1),
+        (CalledServiceError("sold out", code=1001), True, 1),
+    ],
+)
+async def test_an_address_that_instances_share_is_tried_once_more_where_one_of_them_failed(
+    error: RemoteServiceError, is_idempotent: bool, times: int
+) -> None:
+    channel = shared("a")
+    channel.failures = {"a": error}
+    with pytest.raises(type(error)) as raised:
+        await channel.invoke(MethodCall("m", idempotent=is_idempotent), WIRES)
+
+    assert raised.value is error
+    assert channel.called == ["a"] * times
+
+
+async def test_addresses_that_were_not_called_yet_come_before_a_second_attempt() -> None:
+    channel = shared("a", "b")
+    channel.failures = {"a": OutcomeUnknownError("lost"), "b": ServiceUnreachableError("no broker")}
+    with pytest.raises(OutcomeUnknownError, match="lost"):
+        await channel.invoke(MethodCall("m", idempotent=True), WIRES)
+
+    assert channel.called == ["a", "b", "a"]
+
+
+async def test_a_call_that_may_have_been_carried_out_is_not_told_of_as_one_that_was_not() -> None:
+    channel = scripted("a", "b")
+    channel.failures = {"a": OutcomeUnknownError("lost"), "b": ServiceUnreachableError("no b")}
+    with pytest.raises(OutcomeUnknownError, match=r"not carried out \(no b\), but an earlier one may be: lost"):
+        await channel.invoke(MethodCall("m", idempotent=True), WIRES)
+
+
 async def test_an_error_of_the_service_is_its_answer() -> None:
     channel = scripted("a", "b")
     channel.failures = {"a": CalledServiceError("Out of stock", code=1001, data={"left": 0})}
@@ -165,8 +212,7 @@ async def test_the_last_failure_is_raised_and_says_what_was_called() -> None:
         await channel.invoke(MethodCall("m"), WIRES)
 
     assert len(channel.called) == 2
-    assert not any("secret" in note for note in raised.value.__notes__)
-    assert any("attempt 2" in note for note in raised.value.__notes__)
+    assert raised.value.__notes__ == ["it was tried 2 times, at http://b, http://user:***@a"]
 
 
 async def test_a_component_without_addresses_is_not_found() -> None:

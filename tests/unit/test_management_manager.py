@@ -40,13 +40,22 @@ from gemstone_events.management import (
 )
 from gemstone_events.management.descriptors import component_descriptor
 from gemstone_events.management.registry import PollingRegistry
-from gemstone_events.rpc.call_errors import InvalidAnswerError, ServiceNotFoundError, ServiceUnreachableError
+from gemstone_events.rpc.call_errors import (
+    CallTimeoutError,
+    InvalidAnswerError,
+    OutcomeUnknownError,
+    OverloadedError,
+    ServiceNotFoundError,
+    ServiceUnreachableError,
+)
 from gemstone_events.rpc.client.caller import Wires
 from gemstone_events.rpc.client.requests import MethodCall
 from gemstone_events.rpc.discovery.broker_strategy import BrokerDiscoveryStrategy
 from gemstone_events.rpc.errors import InvalidParams
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.strict_json import JsonValue
+
+PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -132,8 +141,18 @@ class FakeChannel(Channel):
         return answer
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0)
+
+
 def manager_of(
-    answers: Callable[[str, MethodCall], object], *urls: str, registry: ComponentRegistry | None = None
+    answers: Callable[[str, MethodCall], object],
+    *urls: str,
+    registry: ComponentRegistry | None = None,
+    timeout: float = 30.0,
 ) -> ServiceManager:
     """A manager that reaches the shop by a fake channel."""
 
@@ -147,7 +166,7 @@ def manager_of(
     if isinstance(known, LocalComponentRegistry):
         channels = [ChannelInstances("shop_component", "fake", urls)] if urls else []
         known._components["shop_component"] = channels
-    return ServiceManager(known, ChannelManager([kind, Other]))
+    return ServiceManager(known, ChannelManager([kind, Other], timeout=timeout))
 
 
 async def test_a_proxy_is_called_like_the_interface_and_speaks_json() -> None:
@@ -224,6 +243,119 @@ async def test_the_preferred_channel_comes_first_and_another_where_it_fails() ->
             manager.get_service(Prices, "smoke")
 
 
+@pytest.mark.parametrize(
+    ("error", "article", "is_passed_on"),
+    [
+        (OverloadedError("busy"), None, True),
+        (OutcomeUnknownError("lost"), "pen", True),
+        (OutcomeUnknownError("lost"), None, False),
+    ],
+)
+async def test_the_next_channel_is_tried_whenever_the_call_may_be_repeated(
+    error: Exception, article: str | None, is_passed_on: bool
+) -> None:
+    def answer(url: str, call: MethodCall) -> object:
+        return error if url == "fake://a" else {"cents": 1}
+
+    async with manager_of(answer, "fake://a") as manager:
+        known = manager.registry
+        assert isinstance(known, LocalComponentRegistry)
+        known._components["shop_component"] += [ChannelInstances("shop_component", "other", ["other://b"])]
+        prices = manager.get_service(Prices)
+        calling = (
+            prices.price(article) if article else asyncio.to_thread(prices.total, [])
+        )  # that one is not idempotent
+        (outcome,) = await asyncio.gather(calling, return_exceptions=True)
+    assert outcome == (Money(1) if is_passed_on else error)
+
+
+@pytest.mark.parametrize("registry_is_away", [False, True])
+async def test_a_call_that_may_have_been_carried_out_by_one_channel_is_told_of_as_that(registry_is_away: bool) -> None:
+    def answer(url: str, call: MethodCall) -> object:
+        known = manager.registry
+        if registry_is_away:
+            known.get_addresses = away  # type: ignore[method-assign]
+        return OutcomeUnknownError("lost") if url == "fake://a" else ServiceUnreachableError("no b")
+
+    async def away(descriptor: ComponentDescriptor[object]) -> list[ChannelInstances]:
+        raise ServiceUnreachableError("no registry")
+
+    async with manager_of(answer, "fake://a") as manager:
+        known = manager.registry
+        assert isinstance(known, LocalComponentRegistry)
+        known._components["shop_component"] += [ChannelInstances("shop_component", "other", ["other://b"])]
+        with pytest.raises(OutcomeUnknownError, match=r"not carried out \(no b\), but an earlier one may be: lost"):
+            await manager.get_service(Prices).price("pen")
+
+
+async def test_an_idempotent_call_that_takes_too_long_is_told_of_as_that() -> None:
+    def answer(url: str, call: MethodCall) -> object:
+        time.sleep(call.timeout or 0)
+        return CallTimeoutError("slow")
+
+    async with manager_of(answer, "fake://a", timeout=0.05) as manager:
+        with pytest.raises(CallTimeoutError, match="slow"):
+            await manager.get_service(Prices).price("pen")
+
+
+async def test_the_channel_of_the_registry_comes_first_unless_another_is_preferred() -> None:
+    urls: list[str] = []
+
+    def answer(url: str, call: MethodCall) -> object:
+        urls.append(url)
+        return {"cents": 1}
+
+    async with manager_of(answer, "fake://a") as manager:
+        known = manager.registry
+        assert isinstance(known, LocalComponentRegistry)
+        known._components["shop_component"] += [ChannelInstances("shop_component", "other", ["other://b"])]
+        known.own_channel = "other"
+        await manager.get_service(Prices).price("pen")
+        await manager.get_service(Prices, preferred_channel="fake").price("pen")
+    assert urls == ["other://b", "fake://a"]
+    brokers = ("amqp://localhost", "sqlite:///bus.db", "memory://bus")
+    assert [PresenceComponentRegistry(url).own_channel for url in brokers] == ["amqp", "bus", "bus"]
+
+
+async def test_the_known_health_is_what_was_found_last_and_is_looked_at_anew_only_where_somebody_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Counting:
+        ran = 0
+
+        @health_check()
+        async def count(self) -> HealthStatus:
+            self.ran += 1
+            return HealthStatus.ERROR
+
+    counting = Counting()
+    manager = ServiceManager(LocalComponentRegistry())
+    manager.add_health_checks(counting)
+
+    assert [manager.host.known_health().status for _ in range(3)] == [HealthStatus.OK] * 3  # nobody waits
+    await until(lambda: manager.host.known_health().status is HealthStatus.ERROR)
+    assert counting.ran == 1  # it is fresh
+    await manager.host.get_health()
+    assert counting.ran == 2
+    monkeypatch.setattr("gemstone_events.management.hosting._FRESH_SECONDS", 0.0)
+    assert manager.host.known_health().status is HealthStatus.ERROR
+    await until(lambda: counting.ran == 3)
+
+
+async def test_checks_that_run_in_the_background_end_with_the_host() -> None:
+    class Hanging:
+        @health_check()
+        async def hang(self) -> None:
+            await asyncio.Event().wait()
+
+    manager = ServiceManager(LocalComponentRegistry())
+    manager.add_health_checks(Hanging())
+    manager.host.known_health()
+    (checking,) = asyncio.all_tasks() - {asyncio.current_task()}
+    await manager.host.stop()
+    assert checking.cancelled()
+
+
 async def test_the_registry_is_asked_again_where_all_addresses_fail() -> None:
     class Moving(ComponentRegistry):
         asked = 0
@@ -246,6 +378,37 @@ async def test_the_registry_is_asked_again_where_all_addresses_fail() -> None:
         prices = manager.get_service(Prices)
         await asyncio.gather(*(prices.price("pen") for _ in range(8)))
     assert registry.asked == 2
+
+
+async def test_a_registry_is_closed_though_a_library_swallows_that() -> None:
+    waiting = asyncio.Event()
+
+    class Deaf(PollingRegistry):
+        async def register(
+            self, descriptor: ComponentDescriptor[object], addresses: Sequence[ChannelAddress]
+        ) -> None: ...
+
+        async def deregister(self, descriptor: ComponentDescriptor[object]) -> None: ...
+
+        async def _find(self, components: Sequence[str]) -> list[ChannelInstances]:
+            return []
+
+        async def _wait(self) -> None:
+            try:
+                waiting.set()
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if not heard:
+                    heard.append(True)
+                    return
+                raise
+
+    heard: list[bool] = []
+    registry = Deaf(5.0)
+    registry.watch(ChannelManager().make(ChannelInstances("shop", "http")))
+    await waiting.wait()
+    await asyncio.wait_for(registry.close(), PATIENCE)
+    assert heard == [True]
 
 
 async def test_a_registry_pushes_changes_to_channels() -> None:
