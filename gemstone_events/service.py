@@ -314,7 +314,8 @@ class MicroService(Settings, Container):
 
         It is looked for on the brokers and buses by which this service is called itself, and with
         ``discovery_strategies`` and ``service_registry_urls``. Of several addresses one is picked at random; those that
-        could not be reached lately are left out. Calls use the service's own connections and end with it.
+        could not be reached lately are left out, and a call that was surely not carried out at one goes to the next.
+        Calls use the service's own connections and end with it.
 
         Args:
             name: of a service, or a glob pattern such as ``orders.*``.

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -173,7 +174,10 @@ def _row(presence: Presence) -> Sequence[Cell]:
 
 
 def _health(presence: Presence) -> Text:
-    detail = f" ({'; '.join(presence.trouble)})" if presence.trouble else ""
+    said = list(presence.trouble)
+    if presence.announced > 0:  # a registry knows it, and not the instance itself
+        said.append(f"announced {max(0.0, time.time() - presence.announced):.0f} s ago")
+    detail = f" ({'; '.join(said)})" if said else ""
     return Text(printable(f"{presence.health}{detail}"), "green" if presence.health == _OK else "yellow")
 
 

@@ -189,11 +189,9 @@ async def cancel(task: asyncio.Task[object] | None) -> None:
     """End a task of the running loop, and wait until it has ended."""
     if task is None or task.get_loop() is not asyncio.get_running_loop():
         return
-    while not task.done():
+    while not task.done():  # a library may swallow a cancellation: redis does when its timeout is due
         task.cancel()
-        await asyncio.wait(
-            [task], timeout=_CANCEL_SECONDS
-        )  # a library may swallow it: redis does when its timeout is due
+        await asyncio.wait([task], timeout=_CANCEL_SECONDS)
     if not task.cancelled():
         task.exception()  # nobody else asks for it
 
