@@ -113,8 +113,12 @@ class AsyncMethodCall(Generic[T]):
         return self._outcome().__await__()
 
     def __repr__(self) -> str:
-        state = "under way, to be awaited" if not self.finished() else "done" if self.successful() else f"failed: {self.error()!r}"
-        return f"<AsyncMethodCall {state}>"
+        return f"<AsyncMethodCall {self._state()}>"
+
+    def _state(self) -> str:
+        if not self.finished():
+            return "under way, to be awaited"
+        return "done" if self.successful() else f"failed: {self.error()!r}"
 
     async def _outcome(self) -> T:
         try:
