@@ -1,7 +1,7 @@
 """What a client asks for: a call, or a notification."""
 
+import random
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypedDict, TypeVar
@@ -36,6 +36,8 @@ class CallOptions(TypedDict, total=False):
     idempotency_key: IdempotencyKey
     headers: Mapping[str, str]
 
+
+_ID_BITS = 53  # what programs whose numbers are all doubles can hold
 
 OPTIONS = frozenset(CallOptions.__annotations__)
 """The names of ``CallOptions``."""
@@ -77,7 +79,7 @@ class MethodCall(Request):
     __slots__ = ()
 
     def _choose_id(self) -> str | int:
-        return secrets.token_hex(8) if self.id is None else self.id
+        return random.getrandbits(_ID_BITS) if self.id is None else self.id
 
 
 class Notification(Request):

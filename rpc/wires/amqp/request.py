@@ -107,7 +107,8 @@ def _expiration(properties: Properties) -> float | None:
 
 
 def _printable(text: str) -> str:
-    return "".join(letter for letter in text[:100] if letter.isprintable())
+    shown = text[:100]
+    return shown if shown.isprintable() else "".join(letter for letter in shown if letter.isprintable())
 
 
 def _texts(table: Mapping[str, object] | None) -> dict[str, str]:
