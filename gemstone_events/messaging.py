@@ -87,12 +87,14 @@ class Messaging:
         """Take nothing new and finish what runs, within ``timeout`` seconds; what does not end then is cancelled."""
         countdown = Countdown(timeout)
         tending, self._tending = self._tending, []
-        await _cancel(tending, countdown.left)
-        with contextlib.suppress(TimeoutError):  # handlers go on meanwhile, and keep what is left of the time
-            async with asyncio.timeout(countdown.left):
-                await asyncio.gather(*(transport.stop_consuming() for transport in self.transports))
-        left = countdown.left
+        await asyncio.gather(_cancel(tending, timeout), self._stop_consuming(timeout))
+        left = countdown.left  # handlers went on meanwhile, and keep what is left of the time
         await asyncio.gather(*(subscriber.stop(left) for subscriber in self.subscribers))
+
+    async def _stop_consuming(self, timeout: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await asyncio.gather(*(transport.stop_consuming() for transport in self.transports))
 
     async def flush(self, timeout: float = FLUSH_SECONDS) -> None:
         """Publish what was emitted, for ``timeout`` seconds at most; the rest is published after the next start."""

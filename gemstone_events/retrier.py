@@ -70,15 +70,27 @@ class Retrier:
             return POLL_SECONDS if pause is None else pause
         for subscriber in self._subscribers:
             room = min(BATCH, subscriber.room)
-            due = (
-                await self._store.claim_retries(subscriber.consumers, self._owner, CLAIM_SECONDS, room) if room else ()
-            )
-            for retry in due:
-                subscriber.retry(retry)
-            if due:
+            claimed = await self._claim(subscriber, room) if room else 0
+            if claimed:
                 self._renew_at = min(self._renew_at, time.monotonic() + CLAIM_SECONDS / 3)
-            subscriber.is_awaited = len(due) == room
+            subscriber.is_awaited = claimed == room
         return POLL_SECONDS if any(subscriber.is_awaited for subscriber in self._subscribers) else 0.0
+
+    async def _claim(self, subscriber: Subscriber, room: int) -> int:
+        claiming = asyncio.create_task(self._hand_over(subscriber, room))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            # The store may have claimed them by now: those whom nobody hears of would wait until their claims end.
+            with contextlib.suppress(StoreError):
+                await claiming
+            raise
+
+    async def _hand_over(self, subscriber: Subscriber, room: int) -> int:
+        due = await self._store.claim_retries(subscriber.consumers, self._owner, CLAIM_SECONDS, room)
+        for retry in due:
+            subscriber.retry(retry)
+        return len(due)
 
     async def _renew_claims(self) -> None:
         if time.monotonic() >= self._renew_at:

@@ -123,6 +123,7 @@ class Subscriber:
         self._held: set[InboxKey] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._context = copy_context()
+        self._insisting = 0
         self._is_cut_off = False
         self._is_sorting = False
         self._workers = 0
@@ -268,6 +269,8 @@ class Subscriber:
     # As many attempts as the plan allows are made at once, each in a task of its own; one that ends starts the next.
 
     def _start_workers(self) -> None:
+        if self._is_cut_off:  # whom it cancelled makes room for others, which nobody waits for any more
+            return
         for _ in range(min(len(self._ready) + len(self._due), self.plan.concurrency - self._workers)):
             self._workers += 1
             self._start(self._work())
@@ -334,19 +337,24 @@ class Subscriber:
     async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask the store until it can be used. What it refuses for the sake of the changes themselves is raised."""
         trouble = 0
-        while True:
-            try:
-                answer = await ask()
-            except STORE_TROUBLE as error:
-                trouble += 1
-                if not self.store_trouble:
-                    self._log.error("events wait because the store cannot be used: %s", error)
-                self.store_trouble = f"events wait: {error}"
+        try:
+            while True:
+                try:
+                    return await ask()
+                except STORE_TROUBLE as error:
+                    trouble += 1
+                    if trouble == 1:
+                        self._insisting += 1
+                    if not self.store_trouble:
+                        self._log.error("events wait because the store cannot be used: %s", error)
+                    self.store_trouble = f"events wait: {error}"
                 ceiling = min(MAX_STORE_BACKOFF_SECONDS, 0.05 * 2.0 ** min(trouble, 20))
                 await asyncio.sleep(random.uniform(ceiling / 2, ceiling))
-            else:
+        finally:
+            if trouble:
+                self._insisting -= 1
+            if not self._insisting:  # not before: a disk that is full can be read all the while
                 self.store_trouble = ""
-                return answer
 
     def _settle(self, key: InboxKey) -> None:
         settlement = self._open.get(key.event_id)

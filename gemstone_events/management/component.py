@@ -80,6 +80,7 @@ class AbstractComponent(Component):
     def shutdown(self) -> Awaitable[None] | None:
         """Take notice that it is stopped."""
         self._status = ComponentStatus.STOPPED
+        self._checks.cancel()
         return None
 
     def get_addresses(self, port: int | None) -> list[ChannelAddress]:

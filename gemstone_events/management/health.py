@@ -169,6 +169,11 @@ class HealthCheckManager:
         """Run all checks at the same time, in ``MAX_SECONDS`` or the longest limit that one sets; it raises nothing."""
         return Health(await asyncio.gather(*(check.result() for check in self._checks.values())))
 
+    def cancel(self) -> None:
+        """End the checks that run, as one that hangs; what runs in a thread goes on alone. Twice is harmless."""
+        for check in self._checks.values():
+            check.cancel()
+
 
 class _Check:
     """One check. It runs once at a time, however many ask, and one that hangs is not started again."""
@@ -193,6 +198,10 @@ class _Check:
         if self._running.cancelled():
             return self._failed("it was cancelled", seconds)
         return self._running.result()
+
+    def cancel(self) -> None:
+        if self._running is not None and not self._running.get_loop().is_closed():
+            self._running.cancel()
 
     async def _run(self) -> CheckResult:
         report, begun = CheckReport(), time.monotonic()

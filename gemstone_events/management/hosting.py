@@ -123,6 +123,7 @@ class ComponentHost:
         """Shut the components down, the last one first; each one is, even if another raises. Twice is harmless."""
         await cancel(self._checking)
         self._checking = None
+        self._checks.cancel()
         running, self._running = self._running, []
         for component in reversed(running):
             try:

@@ -84,6 +84,70 @@ async def test_readiness_says_that_events_wait_for_the_store_until_they_need_not
         await until(lambda: not sink._messaging.trouble())
 
 
+async def test_a_store_that_can_be_read_and_not_written_is_told_of_once_until_it_can_be_written(caplog):
+    store = FailingStore()
+    store.trouble = StoreFullError("the disk is full")
+    async with Sink(event_transports=[f"memory://{new_id()}"], event_store=store) as sink:
+        subscriber = sink._messaging.subscribers[0]
+        for number in range(10):
+            await sink.emit_event("a", number)
+            await until(lambda failures=store.failures: store.failures > failures)
+            assert subscriber.store_trouble
+        assert sum("events wait" in record.getMessage() for record in caplog.records) == 1
+        store.trouble = None
+        await until(lambda: not subscriber.store_trouble and not subscriber._open)
+
+
+async def test_what_is_claimed_while_the_service_is_told_to_stop_is_not_kept_from_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr("gemstone_events.retrier.CLAIM_SECONDS", 3600.0)
+    claimed = asyncio.Event()
+
+    class Slow(SqliteStore):
+        async def claim_retries(self, *claim):
+            found = await super().claim_retries(*claim)
+            claimed.set()
+            await asyncio.sleep(0.05)  # the service does not know of them yet
+            return found
+
+    class Broken(MicroService):
+        name = "broken"
+        port = None
+
+        @event_handler("b", retry=RetryPolicy(attempts=1000, first_delay=0.001, max_delay=0.001))
+        async def fail(self, body):
+            raise ValueError("not now")
+
+    path = str(tmp_path / "store.db")
+    async with Broken(event_transports=[f"memory://{new_id()}"], event_store=Slow(path)) as service:
+        await service.emit_event("b", 1)
+        await asyncio.wait_for(claimed.wait(), 10)
+    store = SqliteStore(path)
+    await store.open()
+    assert await store.seconds_to_next_retry(["broken:b:Broken.fail"]) < 60
+    await store.close()
+
+
+async def test_a_drain_that_is_cut_short_begins_nothing_new():
+    class Hanging(MicroService):
+        name = "hanging"
+        port = None
+        began = 0
+
+        @event_handler("a", concurrency=1)
+        async def hang(self, body):
+            self.began += 1
+            await asyncio.Event().wait()
+
+    async with Hanging(event_transports=[f"memory://{new_id()}"], event_store="memory:") as service:
+        for number in range(3):
+            await service.emit_event("a", number)
+        subscriber = service._messaging.subscribers[0]
+        await until(lambda: service.began == 1 and subscriber._ready)
+        await service._messaging.close()
+        await until(lambda: not subscriber._tasks)
+        assert service.began == 1
+
+
 async def test_more_than_the_store_can_ever_take_is_a_failure_of_the_handler():
     store = FailingStore()
     store.trouble = StoreError("a unit of work cannot be stored: string or blob too big")

@@ -356,6 +356,30 @@ async def test_checks_that_run_in_the_background_end_with_the_host() -> None:
     assert checking.cancelled()
 
 
+async def test_a_check_that_hangs_ends_with_the_host_whether_it_is_the_hosts_or_a_components() -> None:
+    began = 0
+
+    class Hanging:
+        @health_check()
+        async def hang(self) -> None:
+            nonlocal began
+            began += 1
+            await asyncio.Event().wait()
+
+    @implementation()
+    class HangingShop(Hanging, Shop): ...
+
+    before = asyncio.all_tasks()
+    manager = ServiceManager(LocalComponentRegistry())
+    manager.register(HangingShop(LocalPrices(), LocalStock()))
+    manager.add_health_checks(Hanging())
+    await manager.host.start()
+    manager.host.known_health()
+    await until(lambda: began == 2)
+    await manager.host.stop()
+    await until(lambda: asyncio.all_tasks() == before)
+
+
 async def test_the_registry_is_asked_again_where_all_addresses_fail() -> None:
     class Moving(ComponentRegistry):
         asked = 0
