@@ -211,7 +211,8 @@ def _field_for_generic(hint: object, origin: object, options: Options) -> AnyFie
     if origin is frozenset:
         return strict_fields.Array(field_for(*arguments or (object,)), frozenset, **options)
     if origin is tuple:
-        if hint in (tuple, tuple) or (len(arguments) == 2 and arguments[1] is Ellipsis):
+        is_bare = hint in (tuple, typing.Tuple)  # noqa: UP006 - tuple[()] has no arguments either, and is empty
+        if is_bare or (len(arguments) == 2 and arguments[1] is Ellipsis):
             return strict_fields.Array(field_for(*arguments[:1] or (object,)), tuple, **options)
         return fields.Tuple([field_for(argument) for argument in arguments], **options)
     if origin in _MAPPINGS:

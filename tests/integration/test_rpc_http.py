@@ -602,6 +602,14 @@ async def test_a_body_for_a_page_that_does_not_come_in_time_is_cut_off() -> None
         assert await client.is_closed_by_server()
 
 
+async def test_a_body_of_a_browsers_question_that_does_not_come_in_time_is_cut_off() -> None:
+    guard = HttpGuard.for_service("127.0.0.1", allowed_origins=["https://app.example"])
+    async with serving(guard=guard, limits=HttpLimits(body_timeout=0.05)) as service, service.client() as client:
+        await client.send(preflight("https://app.example").removesuffix(b"\r\n") + b"Content-Length: 5\r\n\r\n1234")
+
+        assert await client.is_closed_by_server()
+
+
 def connections_of(service: Service) -> Collection[HTTP1ServerConnection]:
     assert service.server._server is not None
     return service.server._server._connections

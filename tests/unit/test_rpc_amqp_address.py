@@ -37,6 +37,8 @@ def test_a_service_has_one_address_however_it_is_written(url: str, shown: str) -
         "amqp://u:s3cret@host/vhost/",
         "amqp://u:s3cret@host/vhost#two words",
         "amqp://u:s3cret@ho\nst/vhost#orders",
+        "amqp://u:s3cret@ho\nst/vhost/orders",
+        "amqp://u:s3cret@ho\nst/vhost?confirms=all#orders",
         "amqp://u:s3cret@[::1/vhost#orders",
         "amqp://u:s3cret@[::1/vhost/orders",
         "amqp://u:s3cret@host/vhost#a#b",
@@ -82,6 +84,8 @@ def test_other_options_are_refused(options: str) -> None:
         ("amqp://host", "/"),
         ("amqp://host//", "/"),
         ("amqp://host/vhost", "vhost"),
+        ("amqp://host/vhost?confirms=all", "vhost"),
+        ("amqp://host?confirms=all", "/"),
         ("amqp://host/vhost#orders", "vhost"),
         ("amqp://host/vhost/orders", "vhost"),
         ("amqp://host//orders", "/"),
@@ -89,6 +93,11 @@ def test_other_options_are_refused(options: str) -> None:
 )
 def test_a_brokers_url_stands_for_itself_where_any_will_do(url: str, virtual_host: str) -> None:
     assert parse_any_url(url).virtual_host == virtual_host
+
+
+def test_a_brokers_url_with_a_line_break_is_refused() -> None:
+    with pytest.raises(ServiceConfigurationError, match="cannot be seen"):
+        parse_any_url("amqp://ho\nst/vhost?confirms=all")
 
 
 def test_names_on_the_broker_begin_with_the_namespace() -> None:

@@ -76,7 +76,13 @@ def test_an_allowed_host_that_no_request_could_name_is_refused(host: str) -> Non
         HttpGuard.for_service("127.0.0.1", allowed_hosts=[host])
 
 
-@pytest.mark.parametrize("origin", ["shop.example", "*", "https://shop.example/page", "https://*.example", "null", ""])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("shop.example", "*", "https://shop.example/page", "https://*.example", "null", ""),
+        *("127.0.0.1", "[::1]", "https://shop.example:443", "HTTP://shop.example:80/"),
+    ],
+)
 def test_an_allowed_origin_that_no_page_has_is_refused(origin: str) -> None:
     with pytest.raises(ServiceConfigurationError, match=r"allowed_origins holds .* write scheme and host"):
         HttpGuard.for_service("127.0.0.1", allowed_origins=[origin])

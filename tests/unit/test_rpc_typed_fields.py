@@ -2,6 +2,7 @@
 
 import enum
 import json
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -121,6 +122,7 @@ ROUND_TRIPS: list[tuple[object, object, object]] = [
     (datetime | date | None, datetime(2026, 1, 2), "2026-01-02T00:00:00"),
     (Access, Access.READ | Access.WRITE, 3),
     (tuple[()], (), []),
+    (typing.Tuple, (1, "a"), [1, "a"]),  # noqa: UP006 - bare, as older code has it
     (Final[int], 5, 5),
     (TypeAliasType("When", date), date(2026, 1, 2), "2026-01-02"),
 ]

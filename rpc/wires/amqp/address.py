@@ -39,6 +39,10 @@ def parse_service_url(url: str) -> ServiceAddress:
     Raises:
         ServiceConfigurationError: it is no such URL. The error never quotes it, for the password's sake.
     """
+    if not url.isprintable():  # urlsplit drops line breaks and tabs without a word
+        raise ServiceConfigurationError(
+            f"the URL of a service cannot be used: it holds characters that cannot be seen. Write {_SHAPE}"
+        )
     broker_url, hash_sign, fragment = url.partition("#")
     if not hash_sign:
         broker_url, fragment = _split_path(url)
@@ -53,12 +57,14 @@ def parse_service_url(url: str) -> ServiceAddress:
 def parse_any_url(url: str) -> Broker:
     """Return the broker of its own URL, or of a service's. Without a fragment, one segment of path is a virtual host.
 
+    Both may have the option ``confirms``, so that who looks services up on a broker has calls of them confirmed.
+
     Raises:
         ServiceConfigurationError: it is no such URL.
     """
     if "#" in url or _segments(url)[1:]:
         return parse_service_url(url).broker
-    return parse_url(url)
+    return parse_url(_take_confirms(url)[0] if url.isprintable() else url)
 
 
 def call_queue(namespace: str, service: str) -> str:

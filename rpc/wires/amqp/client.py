@@ -39,7 +39,7 @@ class _Target:
 
 
 class AmqpClientWire:
-    """Calls services through RabbitMQ, over one connection per broker and user.
+    """Calls services through RabbitMQ, over one connection per broker and user; calls with ``?confirms=all`` over another.
 
     Args:
         settings: the caller's.

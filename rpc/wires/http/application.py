@@ -157,13 +157,14 @@ class RpcApplication(Application):
         if refusal is not None:
             return RefusalDelegate(request, refusal.with_headers(cors), self.lingering)
         self.in_flight.begin(request.server_connection)
-        if is_preflight(request) and (is_call or request.path in self._documents):
+        is_asked_before = is_preflight(request) and (is_call or request.path in self._documents)
+        if is_call and not is_asked_before:
+            return EndpointDelegate(self, self._endpoint, request, cors)
+        cast(HTTP1Connection, request.connection).set_body_timeout(self.limits.body_timeout)
+        if is_asked_before:
             arguments = {"guard": self._guard, "methods": "POST" if is_call else "GET"}
             return self.get_handler_delegate(request, PreflightHandler, arguments)
-        if not is_call:
-            cast(HTTP1Connection, request.connection).set_body_timeout(self.limits.body_timeout)
-            return super().find_handler(request, **kwargs)
-        return EndpointDelegate(self, self._endpoint, request, cors)
+        return super().find_handler(request, **kwargs)
 
     def log_request(self, handler: RequestHandler) -> None:
         """Take notice that a response is written, and log it as Tornado does, but only where somebody listens."""

@@ -6,7 +6,7 @@ own name was pointed there (DNS rebinding). The first names its ``Origin``, the 
 
 import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -17,7 +17,8 @@ from gemstone_events.loopback import is_loopback
 ANY_HOST = "*"
 
 _HOST = re.compile(r"\*|[^\s:/*@]+")
-_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/@*]+/?")
+# Browsers leave out the port that a scheme has anyway.
+_ORIGIN = re.compile(r"(?!http:.*:80/?$|https:.*:443/?$)[a-z][a-z0-9+.-]*://[^\s/@*]+/?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,10 @@ class HttpGuard:
         Raises:
             ServiceConfigurationError: an allowed host or origin is written so that no request could match it.
         """
-        hosts = _checked("allowed_hosts", allowed_hosts, _HOST, "a name or an address alone, as shop.example")
-        origins = _checked("allowed_origins", allowed_origins, _ORIGIN, "scheme and host, as https://shop.example")
+        hosts = _checked("allowed_hosts", allowed_hosts, _is_host, "a name or an address alone, as shop.example")
+        origins = _checked(
+            "allowed_origins", allowed_origins, _ORIGIN.fullmatch, "scheme and host, as https://shop.example"
+        )
         names = {"localhost", "127.0.0.1", "::1", socket.gethostname(), host, *hosts}
         if accessible_at is not None:
             names.add(urlsplit(accessible_at).hostname or "")
@@ -78,12 +81,16 @@ class HttpGuard:
         return name in self.hosts or (self.any_address and _is_address(name))
 
 
-def _checked(setting: str, texts: Iterable[str], form: re.Pattern[str], mend: str) -> Sequence[str]:
+def _checked(setting: str, texts: Iterable[str], fits: Callable[[str], object], mend: str) -> Sequence[str]:
     checked = tuple(texts)
     for text in checked:
-        if not form.fullmatch(text) and not _is_address(_bare(text)):
+        if not fits(text):
             raise ServiceConfigurationError(f"{setting} holds {text!r}, which no request can match: write {mend}")
     return checked
+
+
+def _is_host(text: str) -> bool:
+    return _HOST.fullmatch(text) is not None or _is_address(_bare(text))
 
 
 def _bare(host: str) -> str:
