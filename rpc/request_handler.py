@@ -13,7 +13,7 @@ from gemstone_events.rpc.methods import Method
 from gemstone_events.rpc.protocol import JsonRpcRequest, JsonRpcResponse, Params
 
 _CALL = RequestStartLine("POST", "/", "HTTP/1.0")
-CURRENT_USER = "current_user"
+CURRENT_USER = "what strangers may not see"
 """What a caller is identified for where nothing is denied to strangers."""
 
 

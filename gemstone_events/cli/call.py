@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Awaitable, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TypeAlias
 
 import rich_click as click
@@ -194,6 +195,8 @@ def _unknown_method(error: UnknownMethodError, target: str, method: str, where: 
     elif is_pattern(target):
         named, shown = error.service, f"{error.service} ({error.address})"
     options = [f"{option}={mask(value)}" for option, value in where.items() if value is not None]
+    if not options and Path(f"{named}.py").exists():  # which the name would mean there
+        named = error.address
     listing = shlex.join(["gemstone", "describe", named, *options])
     close = " or ".join(get_close_matches(method, error.known))
     meant = f": did you mean {close}? Its" if close else "; its"

@@ -54,6 +54,9 @@ class Authentication:
         attempts: counts failed attempts, by wire and peer.
         required: who calls is asked for all methods, and over HTTP before the body is read.
         by_token: the check asks about the token that the strategies find, and looks at nothing else.
+
+    Raises:
+        ServiceConfigurationError: a strategy is none.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class Authentication:
     ) -> None:
         self._check = check
         self._by_token = by_token
-        self._strategies = tuple(strategies)
+        self._strategies = tuple(map(_checked, strategies))
         self._attempts = FailedAttempts() if attempts is None else attempts
         self.required = required
 
@@ -233,3 +236,10 @@ def _log_denial(handler: RpcHandler, purpose: str, reason: str) -> None:
         printable(handler.wire),
         printable((handler.request.remote_ip or "an unknown peer")[:_SHOWN]),
     )
+
+
+def _checked(strategy: BaseValidationStrategy) -> BaseValidationStrategy:
+    if isinstance(strategy, type) or not callable(getattr(strategy, "extract_api_token", None)):
+        mend = f": write {strategy.__name__}()" if isinstance(strategy, type) else ""
+        raise ServiceConfigurationError(f"validation_strategies holds {strategy!r}, which finds no tokens{mend}")
+    return strategy

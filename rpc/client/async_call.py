@@ -32,6 +32,7 @@ class AsyncMethodCall(Generic[T]):
         self._task: asyncio.Task[T] | None = None
         self._coroutine: Coroutine[object, object, T] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_let_go = False
 
     @classmethod
     def begin(cls, coroutine: Coroutine[object, object, T], deadline: float) -> "AsyncMethodCall[T]":
@@ -100,6 +101,11 @@ class AsyncMethodCall(Generic[T]):
         """Call a function with this call when it is done, in whatever thread that happens, or at once if it is."""
         self._future.add_done_callback(lambda future: function(self))
 
+    def let_go(self) -> None:
+        """Say that nobody may ask for it: if it fails, asyncio tells nobody."""
+        self._is_let_go = True
+        self._look()
+
     def cancel(self) -> None:
         """Give it up, where it was begun from a thread: its outcome is then unknown. Of no effect once it is done."""
         self._future.cancel()
@@ -143,6 +149,7 @@ class AsyncMethodCall(Generic[T]):
             future = self._future
             self._task = self._loop.create_task(_carry_out(coroutine, future))
             self._task.add_done_callback(lambda done: _give_up(done, coroutine, future))
+            self._task.add_done_callback(lambda done: self._look() if self._is_let_go else None)
 
     def _join(self, timeout: float | None) -> None:
         if self.finished():

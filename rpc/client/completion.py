@@ -93,6 +93,8 @@ def first_completed(*calls: AsyncMethodCall[T]) -> Any:
     if not calls:
         raise ValueError("there is no call to wait for")
     completed = CompletedCalls(calls)
+    for call in calls:  # nobody may ask for those that come later: their failures are no news
+        call.let_go()
     return anext(completed) if is_on_loop() else next(completed)
 
 

@@ -1,7 +1,7 @@
 """What a client asks for: a call, or a notification."""
 
-import random
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypedDict, TypeVar
@@ -79,7 +79,7 @@ class MethodCall(Request):
     __slots__ = ()
 
     def _choose_id(self) -> str | int:
-        return random.getrandbits(_ID_BITS) if self.id is None else self.id
+        return secrets.randbits(_ID_BITS) if self.id is None else self.id
 
 
 class Notification(Request):

@@ -286,12 +286,16 @@ def test_a_method_that_is_not_there_is_told_with_what_may_be_meant(gemstone: Gem
     url = start_echo(gemstone, *run_options(where), port="0").wait_for(r"echo is ready: (http\S+);")[1]
     told = fails(gemstone, "call", "echo", "ad", *where)
     assert "Method not found (code -32601): echo has no method 'ad': did you mean add?" in told
-    assert "Its methods are listed by: gemstone describe echo" in told
+    # "describe echo" alone would read echo.py.
+    named = "echo" if where else "'sqlite:///.gemstone/bus.db#echo'"
+    assert f"Its methods are listed by: gemstone describe {named}" in told
     assert "guest:guest" not in told
     told = fails(gemstone, "call", url, "fly")
     assert told.endswith(f"{url} has no method 'fly'; its methods are listed by: gemstone describe {url}")
     told = fails(gemstone, "call", "e*", "ad", *where)
-    assert re.search(r": echo \(\S+#echo\) has no method 'ad': did you mean add\? Its .*: gemstone describe echo", told)
+    assert re.search(
+        rf": echo \(\S+#echo\) has no method 'ad': did you mean add\? Its .*: gemstone describe {named}", told
+    )
     assert "guest:guest" not in told
     _, error = gemstone("call", "echo", "ad", "--json", *where, status=1)
     assert json.loads(error) == {"error": {"code": -32601, "message": "Method not found"}}

@@ -449,7 +449,6 @@ async def test_the_calls_own_authorization_goes_before_that_of_the_url(wire: Htt
         "http://host:0/api",
         "http://host:99999/",
         "http://host:x/",
-        "http://h/api#me",
         "http://a\nb/api",
     ],
 )
@@ -458,6 +457,11 @@ async def test_what_is_no_url_of_http_is_refused(wire: HttpClientWire, url: str)
         await wire.call(url, request())
     with pytest.raises(ServiceConfigurationError, match="write http://host:port/api"):
         wire.address(url)
+
+
+async def test_a_name_after_the_address_is_told_to_be_left_out(wire: HttpClientWire) -> None:
+    with pytest.raises(ServiceConfigurationError, match="leave out the '#' and the name"):
+        wire.address("http://127.0.0.1:8001#billing")
 
 
 async def test_a_password_is_not_shown_even_in_a_url_that_is_none(wire: HttpClientWire) -> None:

@@ -1,8 +1,16 @@
 """``get_service_specs``: what a service tells of itself, and to whom."""
 
 import aiohttp
+import pytest
 
-from gemstone_events import HeaderToken, MicroService, RemoteService, exposed_method
+from gemstone_events import (
+    BearerTokenStrategy,
+    HeaderToken,
+    MicroService,
+    RemoteService,
+    ServiceConfigurationError,
+    exposed_method,
+)
 
 
 class Vault(MicroService):
@@ -59,3 +67,9 @@ async def test_pages_of_allowed_origins_can_read_the_descriptions() -> None:
                 assert answer.headers["Access-Control-Allow-Headers"] == "authorization"
             async with browser.get(url, headers={"Origin": "https://evil.example"}) as answer:
                 assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+@pytest.mark.parametrize("strategy", [BearerTokenStrategy, "X-Api-Token"])
+def test_a_strategy_that_finds_no_tokens_is_refused_before_the_start(strategy: object) -> None:
+    with pytest.raises(ServiceConfigurationError, match=r"validation_strategies holds .* which finds no tokens"):
+        Vault(validation_strategies=[strategy]).check_declarations()

@@ -1,6 +1,7 @@
 """Waiting for several calls, in threads and on event loops, without turning round and round."""
 
 import asyncio
+import gc
 import json
 import threading
 from collections.abc import Iterator
@@ -209,3 +210,20 @@ async def test_a_call_of_one_loop_can_be_awaited_on_another(gates: Gates) -> Non
         gates.open(0)
         assert await waiting == 0
         assert await asyncio.to_thread(call.wait) == 0
+
+
+async def test_a_later_failure_of_a_call_that_lost_is_no_news(gates: Gates) -> None:
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    async with RemoteService(URL) as service:
+        calls = [service.methods.m(0), service.methods.fail(1)]
+        gates.open(0, 1)
+        assert (await first_completed(*calls)).result() == 0
+        async with asyncio.timeout(PATIENCE):
+            while not calls[1].finished():
+                await asyncio.sleep(0.002)
+    calls.clear()
+    for _ in range(3):
+        await asyncio.sleep(0)
+        gc.collect()
+    assert told == []
