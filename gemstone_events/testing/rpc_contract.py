@@ -18,7 +18,6 @@ import pytest
 # Before they are imported: so that a failed scenario shows the values.
 pytest.register_assert_rewrite(
     "gemstone_events.testing.rpc_contract_calls",
-    "gemstone_events.testing.rpc_contract_harness",
     "gemstone_events.testing.rpc_contract_lifecycle",
     "gemstone_events.testing.rpc_contract_protocol",
 )

@@ -17,7 +17,6 @@ import pytest
 # Before they are imported: so that a failed scenario shows the values.
 pytest.register_assert_rewrite(
     "gemstone_events.testing.store_contract_answers",
-    "gemstone_events.testing.store_contract_harness",
     "gemstone_events.testing.store_contract_inbox",
     "gemstone_events.testing.store_contract_log",
     "gemstone_events.testing.store_contract_sql",

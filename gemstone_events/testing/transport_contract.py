@@ -17,7 +17,6 @@ import pytest
 
 # Before they are imported: so that a failed scenario shows the values.
 pytest.register_assert_rewrite(
-    "gemstone_events.testing.transport_contract_harness",
     "gemstone_events.testing.transport_contract_lifecycle",
     "gemstone_events.testing.transport_contract_routing",
     "gemstone_events.testing.transport_contract_settlement",
