@@ -8,6 +8,7 @@ from enum import Enum
 
 from gemstone_events import execution
 from gemstone_events.call_scope import CallScope, call_scope
+from gemstone_events.cancellation import is_cancelled
 from gemstone_events.codec import decode
 from gemstone_events.deadlines import Timeouts
 from gemstone_events.errors import DecodeError, SchemaError
@@ -120,7 +121,7 @@ async def attempt(
         overdue = TimeoutError(f"no outcome within {seconds:g} seconds")
         return failed(turn, overdue if limit.expired() else error, retry)
     except asyncio.CancelledError as error:
-        if (task := asyncio.current_task()) and task.cancelling():
+        if is_cancelled():
             raise
         return failed(turn, RuntimeError(f"something that the handler awaits was cancelled: {error}"), retry)
     except KeyboardInterrupt:

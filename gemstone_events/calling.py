@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
+from gemstone_events.countdown import Countdown
 from gemstone_events.exposure import Exposure
 from gemstone_events.management.health import HealthStatus
 from gemstone_events.management.hosting import ComponentHost
@@ -104,14 +105,14 @@ class Calling:
 
     async def drain(self, timeout: float) -> None:
         """Sign off, take nothing new, and finish what runs, within ``timeout`` seconds."""
-        end = time.monotonic() + timeout
+        countdown = Countdown(timeout)
         try:
             async with asyncio.timeout(timeout / 2):
                 await asyncio.gather(self.neighbours.sign_off(), self._host.withdraw())
         except TimeoutError:
             self._log.info("the service could not be signed off in %.1f s: what it announced expires", timeout / 2)
         finally:
-            left = end - time.monotonic()
+            left = countdown.left
             await asyncio.gather(
                 self._serving.stop(left),
                 self._http.stop(left) if self._http is not None else asyncio.sleep(0),

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -104,14 +105,30 @@ class WatchedPool(WirePool):
         await super().close()
 
 
-class _WatchedWire:
-    def __init__(self, wire: ClientWire, forget: Callable[[str], None]) -> None:
+class _WrappedWire(ABC):
+    """Does what a wire does, but for calls."""
+
+    def __init__(self, wire: ClientWire) -> None:
         self._wire = wire
-        self._forget = forget
         self.counts = wire.counts
 
     def address(self, url: str) -> str:
         return self._wire.address(url)
+
+    @abstractmethod
+    async def call(self, url: str, request: WireRequest) -> bytes | None: ...
+
+    async def find(self, url: str, pattern: str, patience: float, *, all_of_them: bool = True) -> Sequence[Presence]:
+        return await self._wire.find(url, pattern, patience, all_of_them=all_of_them)
+
+    async def close(self) -> None:
+        await self._wire.close()
+
+
+class _WatchedWire(_WrappedWire):
+    def __init__(self, wire: ClientWire, forget: Callable[[str], None]) -> None:
+        super().__init__(wire)
+        self._forget = forget
 
     async def call(self, url: str, request: WireRequest) -> bytes | None:
         try:
@@ -121,12 +138,6 @@ class _WatchedWire:
         except ServiceUnreachableError:
             self._forget(url)
             raise
-
-    async def find(self, url: str, pattern: str, patience: float, *, all_of_them: bool = True) -> Sequence[Presence]:
-        return await self._wire.find(url, pattern, patience, all_of_them=all_of_them)
-
-    async def close(self) -> None:
-        await self._wire.close()
 
 
 class LocatedPool(WirePool):
@@ -154,15 +165,11 @@ class LocatedPool(WirePool):
         return _LocatedWire(self._pool.wire_for(url), self._pool, self._urls)
 
 
-class _LocatedWire:
+class _LocatedWire(_WrappedWire):
     def __init__(self, wire: ClientWire, pool: WirePool, urls: list[str]) -> None:
-        self._wire = wire
+        super().__init__(wire)
         self._pool = pool
         self._urls = urls
-        self.counts = wire.counts
-
-    def address(self, url: str) -> str:
-        return self._wire.address(url)
 
     async def call(self, url: str, request: WireRequest) -> bytes | None:
         deadline = time.monotonic() + request.timeout
@@ -183,9 +190,3 @@ class _LocatedWire:
                     raise
                 _logger.info("%s: %s is called instead", error, mask(urls[number]))
         raise AssertionError("there is at least one address")
-
-    async def find(self, url: str, pattern: str, patience: float, *, all_of_them: bool = True) -> Sequence[Presence]:
-        return await self._wire.find(url, pattern, patience, all_of_them=all_of_them)
-
-    async def close(self) -> None:
-        await self._wire.close()

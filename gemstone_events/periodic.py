@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeAlias
 
+from gemstone_events.cancellation import is_cancelled
+
 RunInUnit: TypeAlias = Callable[[Callable[..., object], bool], Awaitable[object]]
 """Runs a function without arguments in a unit of work; the flag says that it is ``async def``."""
 
@@ -33,7 +35,7 @@ async def run_periodically(
         except (Exception, SystemExit):
             logger.exception("the periodic task %s failed", _name(function))
         except asyncio.CancelledError:
-            if (task := asyncio.current_task()) and task.cancelling():
+            if is_cancelled():
                 raise
             logger.exception("the periodic task %s awaited something that was cancelled", _name(function))
 

@@ -17,6 +17,7 @@ from inspect import isawaitable
 from typing import TypeAlias
 
 from gemstone_events.call_scope import CallScope, call_scope
+from gemstone_events.cancellation import is_cancelled
 from gemstone_events.deadlines import Timeouts
 from gemstone_events.logs import printable
 from gemstone_events.rpc.authentication.principal import scopes_of
@@ -150,7 +151,7 @@ class Dispatcher:
         except RpcError as error:
             response = JsonRpcResponse(request.id, error=error)
         except asyncio.CancelledError:
-            if _is_cancelled():
+            if is_cancelled():
                 raise
             _logger.exception("method %r failed: something that it awaits was cancelled", request.method)
             response = self._fail(request, RuntimeError(f"something that {request.method!r} awaits was cancelled"))
@@ -305,8 +306,3 @@ def _log_failure(method: str, error: BaseException) -> None:
 
 def _method_of(item: JsonValue) -> JsonValue:
     return item.get("method") if isinstance(item, dict) else None
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

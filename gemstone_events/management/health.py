@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+from gemstone_events.cancellation import is_cancelled
 from gemstone_events.daemon_thread import begin_in_thread
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.strict_json import JsonValue
@@ -212,7 +213,7 @@ class _Check:
             elif status is not None:
                 raise TypeError(f"a health check returns a HealthStatus or None, not {status!r}")
         except (Exception, asyncio.CancelledError) as error:
-            if _is_cancelled():
+            if is_cancelled():
                 raise
             _logger.exception("the health check %r failed", self._options.name)
             report.set_status(HealthStatus.ERROR, f"it raised {type(error).__name__}")
@@ -241,9 +242,3 @@ def _declared(owner: object) -> Iterator[tuple[Callable[..., object], _CheckOpti
         options = getattr(inspect.getattr_static(type(owner), name), _CHECK, None)
         if isinstance(options, _CheckOptions):
             yield getattr(owner, name), options
-
-
-def _is_cancelled() -> bool:
-    """Tell whether somebody cancelled the running task; what it awaited may have been cancelled without that."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
+from gemstone_events.cancellation import is_cancelled
 from gemstone_events.rpc.call_errors import OutcomeUnknownError
 
 T = TypeVar("T")
@@ -137,8 +138,7 @@ class AsyncMethodCall(Generic[T]):
                     return await self._task
             return await asyncio.wrap_future(self._future)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if is_cancelled():
                 raise
             raise _given_up() from None
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Protocol, cast
 
+from gemstone_events.cancellation import is_cancelled
 from gemstone_events.daemon_thread import begin_in_thread
 from gemstone_events.errors import GemstoneError
 from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy
@@ -104,14 +105,12 @@ class StrategyRunner:
             await self._run(close, close)
 
     async def _run(self, call: Callable[[], object], method: Callable[..., object]) -> object:
-        task = asyncio.current_task()
-        assert task is not None
         try:
             async with asyncio.timeout(self._timeout) as deadline:
                 result = call() if inspect.iscoroutinefunction(method) else await self._in_thread(call)
                 return _listed(await result if inspect.isawaitable(result) else result)
         except asyncio.CancelledError:
-            if task.cancelling():
+            if is_cancelled():
                 raise
             raise StrategyFailedError(f"{self}: it was cancelled") from None  # from within: nobody cancelled the caller
         except Exception as error:

@@ -42,12 +42,12 @@ def read_target(url: str) -> HttpTarget:
         is_fit = is_fit and url.isprintable()  # line breaks would be dropped without a word
     except ValueError:
         is_fit = False
-    if is_fit is False and url.partition("#")[2]:
-        raise ServiceConfigurationError(
-            f"{mask(url)!r} is no URL of a service: over HTTP the address says which, so leave out the '#' and the name"
-        )
     if not is_fit:
-        raise ServiceConfigurationError(f"{mask(url)!r} is no URL of a service: write http://host:port/api, or https:")
+        named = bool(url.partition("#")[2])
+        mend = "over HTTP the address says which, so leave out the '#' and the name"
+        raise ServiceConfigurationError(
+            f"{mask(url)!r} is no URL of a service: {mend if named else 'write http://host:port/api, or https:'}"
+        )
     headers = {}
     if parts.user is not None:
         pair = f"{parts.user}:{parts.password or ''}".encode()
