@@ -13,8 +13,10 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import EXCLUDE, INCLUDE, Schema, ValidationError, fields, validate
 
 from gemstone_events import strict_json
-from gemstone_events.rpc.signatures.strict_fields import AnyField, AnyOf, Null, OneOf
-from gemstone_events.rpc.signatures.typed_fields import TypeHintError, field_for
+from gemstone_events.rpc.signatures.compound_fields import AnyOf
+from gemstone_events.rpc.signatures.strict_fields import AnyField, Null, OneOf
+from gemstone_events.rpc.signatures.type_hints import TypeHintError
+from gemstone_events.rpc.signatures.typed_fields import field_for
 from gemstone_events.strict_json import JsonValue
 
 JsonSchema: TypeAlias = "dict[str, JsonValue]"
@@ -45,7 +47,7 @@ class JsonSchemas:
         """Return the schema of a type hint; ``{}``, which is anything, where JSON knows nothing of the kind."""
         try:
             return self.of_field(field_for(hint))
-        except TypeHintError:
+        except (TypeHintError, RecursionError):  # an alias may hold itself
             return {}
 
     def of_field(self, field: AnyField) -> JsonSchema:
@@ -97,7 +99,8 @@ class _Converter(OpenAPIConverter):
     def field2default(self, field: AnyField, **kwargs: Any) -> JsonSchema:
         """Return the default, unless it is none that calls could carry."""
         try:
-            return cast(JsonSchema, super().field2default(field, **kwargs))
+            found = super().field2default(field, **kwargs)
+            return cast(JsonSchema, strict_json.loads(strict_json.dumps(found)))  # a tuple is an array there
         except (AttributeError, TypeError, ValueError, ValidationError):
             return {}
 

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 import docstring_parser
 from docstring_parser import Docstring
-from marshmallow import Schema, missing
+from marshmallow import Schema, ValidationError, missing
 
+from gemstone_events import strict_json
 from gemstone_events.rpc.description.json_schemas import JsonSchema, JsonSchemas, is_json
 from gemstone_events.rpc.errors import (
     AccessDenied,
@@ -22,6 +23,7 @@ from gemstone_events.rpc.errors import (
     RpcError,
 )
 from gemstone_events.rpc.methods import RESERVED_PREFIX, Method
+from gemstone_events.rpc.signatures.compound_fields import write
 from gemstone_events.rpc.signatures.strict_fields import AnyField
 from gemstone_events.rpc.signatures.type_hints import UnresolvedHint, namespace_of, resolve
 from gemstone_events.strict_json import JsonValue
@@ -126,7 +128,7 @@ class _Writer:
             parameters = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
         if method.schema is None:
             described = [
-                _content(p.name, _with_default(self._schema_of(method, p.name), p), texts.get(p.name), _is_needed(p))
+                _content(p.name, self._schema_with_default(method, p), texts.get(p.name), _is_needed(p))
                 for p in parameters
             ]
             has_places = all(p.kind is not p.KEYWORD_ONLY for p in parameters)
@@ -165,6 +167,11 @@ class _Writer:
         except UnresolvedHint:
             return {}
 
+    def _schema_with_default(self, method: Method, parameter: inspect.Parameter) -> JsonSchema:
+        schema, default = self._schema_of(method, parameter.name), _default_of(method, parameter)
+        # Beside a reference it would not count (draft-07).
+        return schema if default is ... or "$ref" in schema else {**schema, "default": cast(JsonValue, default)}
+
     def _error(self, kind: type[RpcError]) -> JsonValue:
         described: JsonValue = {"code": kind.code, "message": kind.message}
         name, number = kind.__name__, 1
@@ -196,11 +203,19 @@ def _is_needed(parameter: inspect.Parameter) -> bool:
     return parameter.kind not in _VARIADIC and parameter.default is parameter.empty
 
 
-def _with_default(schema: JsonSchema, parameter: inspect.Parameter) -> JsonSchema:
+def _default_of(method: Method, parameter: inspect.Parameter) -> object:
+    """Return a parameter's default as it travels, and an ellipsis where it has none, or none that JSON could carry."""
     default = parameter.default
-    # Beside a reference it would not count (draft-07), and a dataclass cannot stand in JSON.
-    is_plain = isinstance(default, bool | int | float | str | None) and not isinstance(default, Enum)
-    return {**schema, "default": default} if is_plain and "$ref" not in schema and is_json(default) else schema
+    if default is parameter.empty:
+        return ...
+    if isinstance(default, bool | int | float | str | None) and not isinstance(default, Enum):
+        return default if is_json(default) else ...
+    if method.types is None:
+        return ...
+    try:
+        return strict_json.loads(strict_json.dumps(write(method.types.parameters[parameter.name], default)))
+    except (ValidationError, ValueError):
+        return ...
 
 
 def _content(name: str, schema: JsonSchema, text: str | None, required: bool | None = None) -> dict[str, JsonValue]:

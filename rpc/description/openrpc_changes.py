@@ -18,7 +18,7 @@ def openrpc_changes(old: Members, new: Members, *, new_is_for_strangers: bool = 
     Args:
         old: how it was.
         new: how it is.
-        new_is_for_strangers: the new document may leave out private methods, because nobody said who asks.
+        new_is_for_strangers: the new document may leave out private methods, because nobody who is known asks for it.
 
     Raises:
         DescriptionError: one of them is no OpenRPC document, or cannot be followed.
@@ -92,6 +92,8 @@ class _Comparison:
             if taken is not None:
                 if taken.get("required") and not param.get("required"):
                     yield Change(where, "the parameter is required now")
+                elif not taken.get("required") and not param.get("required"):
+                    yield from comparison.default_changes(param.get("schema", {}), taken.get("schema", {}), where)
                 yield from comparison.changes(param.get("schema", {}), taken.get("schema", {}), where)
             elif others is not None:
                 yield from comparison.changes(param.get("schema", {}), others, where)

@@ -72,6 +72,20 @@ class SchemaComparison:
         for choice in alternatives(given, self.given, path):
             yield from self._best(choice, takes, path)
 
+    def default_changes(self, given: JsonValue, taken: JsonValue, path: str) -> Iterator[Change]:
+        """Yield that what may be left out on both sides has another default: whoever does that means something else.
+
+        Raises:
+            DescriptionError: a reference leads nowhere.
+        """
+        if isinstance(given, bool) or isinstance(taken, bool) or self.new_gives:
+            return
+        old, new = self.given.resolve(given, path), self.taken.resolve(taken, path)
+        if "default" in old and not ("default" in new and _are_equal(old["default"], new["default"])):
+            now = shown(new["default"]) if "default" in new else "one that is not described"
+            message = f"the default changed from {shown(old['default'])} to {now}: leaving it out means something else"
+            yield Change(path, message, is_breaking=False)
+
     def _best(self, given: Alternative, takes: Sequence[Alternative], path: str) -> Iterator[Change]:
         """Compare with the alternative that fits best."""
         if (values := values_of(given.schema)) is not None:
@@ -146,6 +160,8 @@ class SchemaComparison:
                 continue
             if name in needed and name not in surely:
                 yield Change(where, "may be missing now" if self.new_gives else "is required now")
+            if name in gives and name in takes and name not in surely | needed:
+                yield from self.default_changes(gives[name], takes[name], where)
             yield from self.changes(gives.get(name, {}), takes.get(name, {}), where)
 
     def _further_members(
@@ -198,6 +214,10 @@ def _keeps(given: Mapping[str, JsonValue], keyword: str, limit: float) -> bool:
     if not isinstance(other, int | float):
         return False
     return sign * other > sign * limit or (other == limit and keyword in ("minimum", "maximum"))
+
+
+def _are_equal(one: JsonValue, other: JsonValue) -> bool:
+    return one == other and isinstance(one, bool) is isinstance(other, bool)  # for True == 1
 
 
 def _kinds(choices: Sequence[Alternative]) -> str:

@@ -4,19 +4,31 @@ import collections.abc
 import dataclasses
 import datetime
 import inspect
+import re
 import sys
+import types
 import typing
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from enum import Enum
-from functools import partial
-from typing import Any
+from functools import partial, reduce
+from operator import or_
+from typing import Any, TypeVar
 
+from marshmallow import fields, validate
+
+from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.strict_json import JsonValue
 
-_RICH = (Enum, datetime.datetime, datetime.date, datetime.time, datetime.timedelta, uuid.UUID, Decimal)
+_DATES = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
+_RICH = (Enum, *_DATES, uuid.UUID, Decimal, tuple, collections.abc.Set)
+_MAX_PARTS = 1000
 _OF_JSON_VALUE: Mapping[str, object] = {"Sequence": collections.abc.Sequence, "Mapping": collections.abc.Mapping}
+
+
+class TypeHintError(ServiceConfigurationError):
+    """A type hint names nothing that can be read from JSON and written to it."""
 
 
 class UnresolvedHint(NameError):
@@ -51,18 +63,44 @@ def namespace_of(function: Callable[..., object]) -> Mapping[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def hints_of(kind: type) -> dict[str, object]:
-    """Return the hints of a class's attributes, its bases' too, resolved.
+def hints_of(hint: Any) -> dict[str, object]:
+    """Return the hints of a class's attributes, its bases' too, resolved; type variables are what they stand for.
+
+    Args:
+        hint: a class, or a generic one with its arguments: ``Page[Order]``.
 
     Raises:
         UnresolvedHint: a name is not there at run time.
     """
     found: dict[str, object] = {}
-    for base in reversed(kind.__mro__):
+    known = _arguments(hint)
+    for base in reversed(kind_of(hint).__mro__):
         namespace = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
-        for name, hint in inspect.get_annotations(base).items():
-            found[name] = resolve(hint, namespace, {base.__name__: base})
+        meanings = {**known.get(base, {}), typing.Self: hint}
+        own: dict[str, object] = {each.__name__: each for each in getattr(base, "__parameters__", ())}
+        for name, each in inspect.get_annotations(base).items():
+            found[name] = substituted(resolve(each, namespace, {**own, base.__name__: base}), meanings)
     return found
+
+
+def kind_of(hint: Any) -> type:
+    """Return a class, without what stands in its brackets."""
+    kind: type = typing.get_origin(hint) or hint
+    return kind
+
+
+def substituted(hint: Any, meanings: Mapping[Any, object]) -> Any:
+    """Return a hint in which type variables, and ``Self``, are replaced by what they stand for."""
+    if isinstance(hint, TypeVar) or hint is typing.Self:
+        return meanings.get(hint, hint)
+    arguments, origin = typing.get_args(hint), typing.get_origin(hint)
+    is_annotated = origin is typing.Annotated  # what follows the hint in its brackets are values
+    inner = tuple(substituted(each, meanings) for each in (arguments[:1] if is_annotated else arguments))
+    if origin is typing.Literal or all(new is old for new, old in zip(inner, arguments, strict=False)):
+        return hint
+    if origin is types.UnionType:
+        return reduce(or_, inner)
+    return hint.copy_with(inner) if hasattr(hint, "copy_with") else types.GenericAlias(origin, inner)
 
 
 def is_anything(hint: object) -> bool:
@@ -71,15 +109,34 @@ def is_anything(hint: object) -> bool:
 
 
 def is_rich(hint: object) -> bool:
-    """Tell whether a hint, or anything in its brackets, is more than JSON has: a dataclass, an Enum, a datetime..."""
-    return any(isinstance(part, type) and _is_rich_type(part) for part in _parts(hint))
+    """Tell whether a hint, or anything in its brackets, is more than JSON has: a dataclass, an Enum, a tuple..."""
+    return any(_is_rich_part(part) for part in _parts(hint))
 
 
-def behind(hint: object) -> object:
-    """Return what a ``NewType``, or an alias made by ``type X = ...``, stands for; any other hint is returned itself."""
-    while (found := getattr(hint, "__supertype__", None) or getattr(hint, "__value__", None)) is not None:
-        hint = found
-    return hint
+def is_record(kind: object) -> bool:
+    """Tell whether a class is a dataclass, a NamedTuple or a TypedDict, whose instances are objects in JSON."""
+    if not isinstance(kind, type):
+        return False
+    is_named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
+    return dataclasses.is_dataclass(kind) or is_named_tuple or is_typed_dict(kind)
+
+
+def is_typed_dict(kind: type) -> bool:
+    """Tell whether a class is a TypedDict, that of ``typing_extensions`` too, which ``typing`` does not know."""
+    return dict in kind.__mro__ and hasattr(kind, "__total__")
+
+
+def behind(hint: Any) -> Any:
+    """Return what a ``NewType``, a type variable, or an alias made by ``type X = ...`` stands for.
+
+    Any other hint is returned itself, as is a type variable that may be anything.
+    """
+    if isinstance(hint, TypeVar):
+        return reduce(or_, hint.__constraints__) if hint.__constraints__ else hint.__bound__ or hint
+    alias = typing.get_origin(hint)
+    if hasattr(alias, "__value__"):
+        return substituted(alias.__value__, dict(zip(alias.__type_params__, typing.get_args(hint), strict=False)))
+    return getattr(hint, "__supertype__", None) or getattr(hint, "__value__", None) or hint
 
 
 def shown(hint: object) -> str:
@@ -87,18 +144,42 @@ def shown(hint: object) -> str:
     return hint.__qualname__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
 
 
-def _is_rich_type(kind: type) -> bool:
-    return dataclasses.is_dataclass(kind) or (not typing.get_args(kind) and issubclass(kind, _RICH))
+def title(hint: object) -> str:
+    """Return a hint as a name: ``Page[Order]`` is PageOrder."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType, typing.Annotated, typing.Literal):
+        parts = [title(each) for each in typing.get_args(hint)]
+    else:
+        named = str(getattr(origin or hint, "__name__", hint))
+        parts = [named[:1].upper() + named[1:], *map(title, typing.get_args(hint))]
+    return "".join(re.sub(r"\W", "", part) for part in parts)
+
+
+def _is_rich_part(part: object) -> bool:
+    if isinstance(part, fields.Field | validate.Validator) or part is typing.Literal:
+        return True
+    is_class = isinstance(part, type) and not typing.get_args(part)
+    return is_class and (is_record(part) or issubclass(typing.cast(type, part), _RICH))
 
 
 def _parts(hint: object) -> Iterator[object]:
     """Yield a hint and all that is inside it; an alias made by ``type X = ...`` may be inside itself."""
-    pending, seen = [hint], set[int]()
-    while pending:
+    pending, seen = [hint], dict[int, object]()
+    while pending and len(seen) < _MAX_PARTS:
         part = pending.pop()
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        found = behind(part)
-        yield found
-        pending += [typing.get_origin(found), *typing.get_args(found)]
+        if id(part) not in seen:
+            seen[id(part)] = part
+            yield part
+            pending += [behind(part), typing.get_origin(part), *typing.get_args(part)]
+
+
+def _arguments(hint: Any) -> dict[type, dict[object, object]]:
+    """Return what the type variables of a class and of its bases stand for, by class."""
+    kind: Any = kind_of(hint)
+    if not isinstance(kind, type):
+        return {}  # NamedTuple and TypedDict, which stand among bases, are functions
+    own = dict(zip(getattr(kind, "__parameters__", ()), typing.get_args(hint), strict=False))
+    found: dict[type, dict[object, object]] = {kind: own}
+    for base in vars(kind).get("__orig_bases__", kind.__bases__):
+        found.update(_arguments(substituted(base, own)))
+    return found

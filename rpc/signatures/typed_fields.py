@@ -6,19 +6,23 @@ hint                                       JSON
 ``str``, ``int``, ``float``, ``bool``      itself, strictly: no text for a number, no truth value for one either
 ``None``, ``X | None``                     null
 ``Any``, ``object``, ``JsonValue``         anything, unchecked
-dataclass                                  an object; unknown members are refused, defaults may be left out
+dataclass, ``NamedTuple``                  an object; unknown members are refused, defaults may be left out
+``TypedDict``                              an object; unknown members are refused; what is not required may be missing
 ``Enum``                                   the value where all are texts or all are integers, else the name
 ``datetime``, ``date``, ``time``           a text, ISO 8601
 ``timedelta``                              a number of seconds
 ``UUID``, ``Decimal``                      a text
 ``list``, ``Sequence``, ``set``, ``tuple`` an array
 ``dict``, ``Mapping``                      an object
-``A | B``                                  what fits first; a value that is a dataclass of the union, as that one
+``A | B``                                  what fits first; what would be read as something else is not written
 ``Literal``                                one of the values, texts, integers, True, False and None
 ``Annotated[X, Range(min=1)]``             as X, with marshmallow's validators; or as the given marshmallow field
 =========================================  ==================================================================
 
-A ``NewType``, and an alias made by ``type X = ...``, is what it stands for. A dataclass must not be generic.
+A ``NewType``, an alias made by ``type X = ...``, and a type variable with a bound or constraints are what they stand
+for. A generic dataclass has its arguments: ``Page[Order]``; ``Self`` is the class in which it stands. Of the hints for
+arrays that name no class to make, all but those of sets are read as lists. What is written has to be of the hint's own
+type: a dataclass that derives from it has members that would get lost.
 
 A dataclass's field may have marshmallow's ``validate``, ``data_key`` and ``metadata`` in its ``metadata``, or a
 ``marshmallow_field`` of its own. A ``ValueError`` from ``__post_init__`` refuses the value. A dataclass with a
@@ -29,7 +33,6 @@ such as ``unknown = EXCLUDE``, are its schema's.
 import collections.abc
 import dataclasses
 import datetime
-import inspect
 import types
 import typing
 import uuid
@@ -37,15 +40,27 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from decimal import Decimal
 from enum import Enum
-from functools import lru_cache, partial
-from typing import Any
+from functools import lru_cache
+from itertools import combinations
+from typing import Any, TypeVar, get_args, get_origin
 
-from marshmallow import Schema, ValidationError, fields, missing, post_load, validate
+from marshmallow import Schema, fields, validate
 
-from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.signatures import strict_fields
-from gemstone_events.rpc.signatures.strict_fields import AnyField, Options, serialized
-from gemstone_events.rpc.signatures.type_hints import UnresolvedHint, behind, hints_of, is_anything, shown
+from gemstone_events.rpc.signatures.compound_fields import AnyOf, Array, Places, Record, Table
+from gemstone_events.rpc.signatures.records import Member, RecordSchema, members_of
+from gemstone_events.rpc.signatures.strict_fields import AnyField, Options
+from gemstone_events.rpc.signatures.type_hints import (
+    TypeHintError,
+    UnresolvedHint,
+    behind,
+    is_anything,
+    is_record,
+    is_typed_dict,
+    kind_of,
+    shown,
+    title,
+)
 
 _SIMPLE: Mapping[object, type[AnyField]] = {
     str: strict_fields.Text,
@@ -58,18 +73,20 @@ _SIMPLE: Mapping[object, type[AnyField]] = {
     datetime.date: strict_fields.Day,
     datetime.time: fields.Time,
     datetime.timedelta: strict_fields.Span,
-    uuid.UUID: fields.UUID,
+    uuid.UUID: strict_fields.Unique,
     Decimal: strict_fields.Exact,
 }
 _KEY_FIELDS = (fields.String, fields.UUID, fields.DateTime, fields.Date, fields.Time, strict_fields.Exact, fields.Enum)
-_LISTS = (list, collections.abc.Sequence, collections.abc.Collection, collections.abc.Iterable)
+_LISTS = (
+    list,
+    collections.abc.Sequence,
+    collections.abc.MutableSequence,
+    collections.abc.Collection,
+    collections.abc.Iterable,
+)
 _SETS = (set, collections.abc.Set, collections.abc.MutableSet)
 _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
-_PASSED_ON = ("validate", "data_key", "metadata")
-
-
-class TypeHintError(ServiceConfigurationError):
-    """A type hint names nothing that can be read from JSON and written to it."""
+_MAX_GENERICS = 100
 
 
 def field_for(hint: object, **options: Any) -> AnyField:
@@ -84,22 +101,27 @@ def field_for(hint: object, **options: Any) -> AnyField:
     """
     if is_anything(hint):
         return fields.Raw(**{**options, "allow_none": True})
-    if isinstance(hint, collections.abc.Hashable) and hint in _SIMPLE:
+    if (hint is None or isinstance(hint, type)) and hint in _SIMPLE:
         return _SIMPLE[hint](**options)
     if (meant := behind(hint)) is not hint:
         return field_for(meant, **options)
-    if (origin := typing.get_origin(hint)) is not None:
+    if (origin := get_origin(hint)) is not None:
         return _field_for_generic(hint, origin, options)
     if isinstance(hint, type):
         if issubclass(hint, Enum):
             return strict_fields.Member(hint, **options)
-        if dataclasses.is_dataclass(hint):
-            return strict_fields.Record(hint, schema_for, **options)
+        if is_record(hint):
+            return Record(hint, schema_for, **options)
         if hint in (*_LISTS, *_SETS, *_MAPPINGS, tuple, frozenset):
             return _field_for_generic(hint, hint, options)
+    if isinstance(hint, TypeVar):
+        raise TypeHintError(
+            f"{shown(hint)} may be anything: say what it is where it is used, as in Page[int], or give it a bound"
+        )
     raise TypeHintError(
-        f"{shown(hint)} cannot be read from JSON: use str, int, float, bool, None, a dataclass, an Enum, datetime, "
-        "date, time, timedelta, UUID, Decimal, or list, set, tuple, dict, Literal, Union and Annotated of these"
+        f"{shown(hint)} cannot be read from JSON: use str, int, float, bool, None, a dataclass, a TypedDict, a "
+        "NamedTuple, an Enum, datetime, date, time, timedelta, UUID, Decimal, or list, set, tuple, dict, Literal, "
+        "Union and Annotated of these"
     )
 
 
@@ -109,11 +131,13 @@ def look_into(field: AnyField) -> None:
     Raises:
         TypeHintError: a field of one cannot be read from JSON; the message names it.
     """
-    pending, seen = [field], set[type]()
+    pending, seen = [field], set[object]()
     while pending:
         match pending.pop():
-            case strict_fields.Record() as record if record.kind not in seen:
-                seen.add(record.kind)
+            case Record() as record if record.hint not in seen:
+                seen.add(record.hint)
+                if len([hint for hint in seen if get_args(hint)]) > _MAX_GENERICS:
+                    raise TypeHintError(f"{shown(kind_of(record.hint))} holds itself with ever other arguments")
                 pending += record.schema.fields.values()
             case fields.List() as array:
                 pending.append(array.inner)
@@ -121,79 +145,74 @@ def look_into(field: AnyField) -> None:
                 pending += array.tuple_fields
             case fields.Dict() as table if table.value_field is not None:
                 pending.append(table.value_field)
-            case strict_fields.AnyOf() as union:
+            case AnyOf() as union:
+                for one, other in combinations(union.candidates, 2):
+                    _tell_apart(one, other)
                 pending += union.candidates
 
 
+def _tell_apart(one: AnyField, other: AnyField) -> None:
+    """Refuse two alternatives, of one of which JSON keeps nothing that the other does not have."""
+    match one, other:
+        case (strict_fields.Span(), strict_fields.Real()) | (strict_fields.Real(), strict_fields.Span()):
+            alike = "timedelta and float are both numbers"
+        case (Array() | Places(), Array() | Places()) if _made_of(one) is not _made_of(other):
+            alike = f"{_made_of(one).__name__} and {_made_of(other).__name__} are both arrays"
+        case (Record(), Record()) if not is_typed_dict(kind_of(one.hint)) and _plain(one) == _plain(other) != {}:
+            alike = f"{shown(one.hint)} and {shown(other.hint)} have the same members"
+        case _:
+            return
+    raise TypeHintError(f"{alike} in JSON, and cannot be told apart: take one of them, or a dataclass with a Literal")
+
+
+def _made_of(array: AnyField) -> type[Any]:
+    return array.make if isinstance(array, Array) else tuple
+
+
+def _plain(record: Record) -> Mapping[str, type[AnyField]]:
+    """Return the kinds of a record's members by name; nothing where one might tell it from others."""
+    members = {field.data_key or name: field for name, field in record.schema.fields.items()}
+    is_plain = all(type(field) in _SIMPLE.values() and not field.validators for field in members.values())
+    return {name: type(field) for name, field in members.items()} if is_plain else {}
+
+
 @lru_cache(maxsize=1024)
-def schema_for(kind: type) -> Schema:
-    """Return the marshmallow schema of a dataclass; it loads instances.
+def schema_for(hint: Any) -> Schema:
+    """Return the marshmallow schema of a dataclass, a NamedTuple or a TypedDict; it loads instances.
+
+    Args:
+        hint: the class, or a generic dataclass with its arguments: ``Page[Order]``.
 
     Raises:
-        TypeHintError: a field of it cannot be read from JSON; the message names it.
+        TypeHintError: a member of it cannot be read from JSON; the message names it.
     """
+    kind = kind_of(hint)
     own = getattr(kind, "Schema", None)
     if isinstance(own, type) and issubclass(own, Schema):
         return own()
     try:
-        hints = hints_of(kind)
+        members = {member.name: _field_of(hint, member) for member in members_of(hint)}
     except UnresolvedHint as error:
-        raise TypeHintError(f"a type hint of {shown(kind)}: {error}") from None
-    members: Options = {
-        field.name: _field_of(kind, field, hints[field.name]) for field in dataclasses.fields(kind) if field.init
-    }
-    for name, parameter in inspect.signature(kind).parameters.items():
-        if name not in members and parameter.default is parameter.empty:
-            raise TypeHintError(f"{shown(kind)} cannot be read from JSON: {name!r} is no field of it, but required")
-    members = {"_kind": kind, "__doc__": kind.__doc__, **members}
+        raise TypeHintError(f"a type hint of {shown(hint)}: {error}") from None
+    attributes: dict[str, object] = {"__doc__": kind.__doc__, **members}
     if isinstance(meta := getattr(kind, "Meta", None), type):
-        members["Meta"] = type("Meta", (meta, _RecordSchema.Meta), {})
-    made: type[Schema] = type(kind.__name__, (_RecordSchema,), members)
+        attributes["Meta"] = type("Meta", (meta, RecordSchema.Meta), {})
+    made: type[RecordSchema] = type(title(hint) if get_args(hint) else kind.__name__, (RecordSchema,), attributes)
+    made.kind = kind  # not among the attributes, where a member may have this name
     return made()
 
 
-class _RecordSchema(Schema):
-    """Loads a dataclass. It stays out of marshmallow's registry, where schemas of one name get mixed up."""
-
-    class Meta:
-        register = False
-
-    _kind: type
-
-    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
-        """Write a dataclass; what is wrong with it is told by member."""
-        if self.many if many is None else many:
-            return [self.dump(each, many=False) for each in obj]
-        written = serialized(
-            (member.data_key or name, partial(member.serialize, name, obj)) for name, member in self.dump_fields.items()
-        )
-        return {name: value for name, value in written.items() if value is not missing}
-
-    @post_load
-    def _make_record(self, members: Mapping[str, object], **options: object) -> object:
-        try:
-            return self._kind(**members)
-        except ValueError as error:
-            raise ValidationError(str(error)) from error
-
-
-def _field_of(kind: type, field: "dataclasses.Field[Any]", hint: object) -> AnyField:
-    given = field.metadata.get("marshmallow_field")
-    if isinstance(given, fields.Field):
-        return given
-    options: Options = {name: field.metadata[name] for name in _PASSED_ON if name in field.metadata}
-    if field.default is not dataclasses.MISSING:
-        options |= {"load_default": field.default, "allow_none": False}
-    elif field.default_factory is dataclasses.MISSING:
-        options["required"] = True
+def _field_of(hint: object, member: Member) -> AnyField:
+    if member.field is not None:
+        return member.field
     try:
-        return field_for(hint, **options)
+        return field_for(member.hint, **member.options)
     except TypeHintError as error:
-        raise TypeHintError(f"the field {field.name!r} of {shown(kind)}: {error}") from None
+        raise TypeHintError(f"the field {member.name!r} of {shown(hint)}: {error}") from None
 
 
-def _field_for_generic(hint: object, origin: object, options: Options) -> AnyField:
-    arguments = typing.get_args(hint)
+def _field_for_generic(hint: object, origin: Any, options: Options) -> AnyField:
+    arguments = get_args(hint)
     if origin is typing.Annotated:
         return _field_for_annotated(arguments[0], arguments[1:], options)
     if origin in (typing.Union, types.UnionType):
@@ -205,24 +224,22 @@ def _field_for_generic(hint: object, origin: object, options: Options) -> AnyFie
             raise TypeHintError(f"{shown(hint)} cannot be read from JSON: write texts, integers, True, False and None")
         return strict_fields.OneOf(arguments, **options)
     if origin in _LISTS:
-        return strict_fields.Array(field_for(*arguments or (object,)), list, **options)
+        return Array(field_for(*arguments or (object,)), origin, list, **options)
     if origin in _SETS:
-        return strict_fields.Array(field_for(*arguments or (object,)), set, **options)
+        return Array(field_for(*arguments or (object,)), origin, set, **options)
     if origin is frozenset:
-        return strict_fields.Array(field_for(*arguments or (object,)), frozenset, **options)
+        return Array(field_for(*arguments or (object,)), origin, frozenset, **options)
     if origin is tuple:
         is_bare = hint in (tuple, typing.Tuple)  # noqa: UP006 - tuple[()] has no arguments either, and is empty
         if is_bare or (len(arguments) == 2 and arguments[1] is Ellipsis):
-            return strict_fields.Array(field_for(*arguments[:1] or (object,)), tuple, **options)
-        return fields.Tuple([field_for(argument) for argument in arguments], **options)
+            return Array(field_for(*arguments[:1] or (object,)), origin, tuple, **options)
+        return Places([field_for(argument) for argument in arguments], **options)
     if origin in _MAPPINGS:
         key, value = arguments or (str, object)
-        return strict_fields.Table(keys=_key_field_for(key), values=field_for(value), **options)
-    instead = (
-        "a dataclass that is not generic"
-        if dataclasses.is_dataclass(origin)
-        else "list, set, tuple, dict or a dataclass"
-    )
+        return Table(keys=_key_field_for(key), values=field_for(value), **options)
+    if dataclasses.is_dataclass(origin):
+        return Record(hint, schema_for, **options)
+    instead = "a generic dataclass" if is_record(origin) else "list, set, tuple, dict or a dataclass"
     raise TypeHintError(f"{shown(hint)} cannot be read from JSON: use {instead} instead")
 
 
@@ -248,8 +265,7 @@ def _field_for_union(members: Sequence[object], options: Options) -> AnyField:
         options = {**options, "allow_none": True}
     if len(others) == 1:
         return field_for(others[0], **options)
-    others.sort(key=lambda member: member is datetime.datetime)  # which takes a date for midnight
-    return strict_fields.AnyOf([field_for(member) for member in others], **options)
+    return AnyOf([field_for(member) for member in others], **options)
 
 
 def _field_for_annotated(hint: object, extras: Sequence[object], options: Options) -> AnyField:

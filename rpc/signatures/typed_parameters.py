@@ -1,7 +1,7 @@
 """Arguments and results by type hints: what a function's hints say is checked, and converted, both ways.
 
-A function is typed if one of its hints is more than JSON has itself (a dataclass, an Enum, a datetime, a UUID, a
-Decimal), or if it belongs to the interface of a service (``gemstone_events.management``). All of its parameters and its
+A function is typed if one of its hints is more than JSON has itself (a dataclass, a TypedDict, an Enum, a datetime, a
+UUID, a tuple, a Literal...: see ``is_rich``), or if it belongs to the interface of a service (``gemstone_events.management``). All of its parameters and its
 result are then checked, the simple ones too: an ``int`` is no text. Any other function is called as it always was, with
 what the caller sent.
 
@@ -20,9 +20,17 @@ from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.call_errors import InvalidAnswerError, LocalServiceException
 from gemstone_events.rpc.errors import InvalidParams
 from gemstone_events.rpc.protocol import Params
-from gemstone_events.rpc.signatures.strict_fields import AnyField, collected, write
-from gemstone_events.rpc.signatures.type_hints import UnresolvedHint, is_anything, is_rich, namespace_of, resolve
-from gemstone_events.rpc.signatures.typed_fields import TypeHintError, field_for, look_into, schema_for
+from gemstone_events.rpc.signatures.compound_fields import collected, write
+from gemstone_events.rpc.signatures.strict_fields import AnyField
+from gemstone_events.rpc.signatures.type_hints import (
+    TypeHintError,
+    UnresolvedHint,
+    is_anything,
+    is_rich,
+    namespace_of,
+    resolve,
+)
+from gemstone_events.rpc.signatures.typed_fields import field_for, look_into, schema_for
 from gemstone_events.strict_json import JsonValue
 
 __all__ = ["ResultError", "TypeHintError", "TypedFunction", "field_for", "schema_for", "typed_function", "why_unbound"]

@@ -5,7 +5,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NewType, Optional
+from typing import Annotated, Any, Generic, Literal, NewType, Optional, Required, TypedDict, TypeVar
 from uuid import UUID
 
 import pytest
@@ -32,6 +32,7 @@ class Level(enum.Enum):
 
 
 CustomerId = NewType("CustomerId", int)
+T = TypeVar("T")
 
 
 @dataclass
@@ -184,6 +185,53 @@ def test_a_schema_that_drops_what_it_does_not_know_says_nothing_of_other_members
     assert "additionalProperties" not in line
 
 
+class Film(TypedDict, total=False):
+    """A film."""
+
+    title: Required[str]
+    year: int
+
+
+@dataclass
+class Page(Generic[T]):
+    items: list[T]
+    next: Optional["Page[T]"] = None
+
+
+def test_a_typed_dict_is_an_object_whose_required_members_are_listed() -> None:
+    schemas = JsonSchemas()
+    assert schemas.of_hint(Film) == {"$ref": "#/components/schemas/Film"}
+    assert schemas.components["Film"] == {
+        "type": "object",
+        "description": "A film.",
+        "properties": {"title": {"type": "string"}, "year": {"type": "integer"}},
+        "required": ["title"],
+        "additionalProperties": False,
+    }
+
+
+def test_a_generic_dataclass_is_a_component_for_each_of_its_arguments() -> None:
+    schemas = JsonSchemas()
+    assert schemas.of_hint(Page[Line]) == {"$ref": "#/components/schemas/PageLine"}
+    assert schemas.of_hint(Page[int | None]) == {"$ref": "#/components/schemas/PageIntNoneType"}
+    assert schemas.of_hint(Page[Page[Line]]) == {"$ref": "#/components/schemas/PagePageLine"}
+    assert list(schemas.components) == ["Line", "PageIntNoneType", "PageLine", "PagePageLine"]
+    page = schemas.components["PageLine"]
+    assert isinstance(page, dict)
+    assert page["properties"] == {
+        "items": {"type": "array", "items": {"$ref": "#/components/schemas/Line"}},
+        "next": {"anyOf": [{"$ref": "#/components/schemas/PageLine"}, {"type": "null"}], "default": None},
+    }
+
+
+def test_an_alias_that_holds_itself_is_anything() -> None:
+    class Alias:
+        __value__: object = None
+
+    Alias.__value__ = list[Alias]
+    assert JsonSchemas().of_hint(Alias) == {}
+
+
 def test_all_that_is_written_is_a_json_schema() -> None:
     schemas = JsonSchemas()
     for hint in (Tree, list[Line], tuple[int, str], Literal["a"] | None, dict[str, Tree | None], Decimal | None):
@@ -205,5 +253,6 @@ def test_whatever_the_defaults_and_the_members_of_a_dataclass_it_is_described() 
     schemas.of_hint(list[Defaults])
     found = schemas.components["Defaults"]["properties"]  # type: ignore[index,call-overload]
     assert found["place"]["items"] == [{"type": "integer"}, {"type": "string"}]
+    assert found["place"]["default"] == [1, "a"]  # as every reader of the document has it
     assert found["either"]["default"] is None
     assert found["wrong"] == {"type": "string", "enum": ["red", "blue"]}

@@ -1,5 +1,7 @@
 """The OpenRPC document of a service's methods."""
 
+import datetime as dt
+import enum
 import json
 from dataclasses import dataclass
 
@@ -236,12 +238,28 @@ def test_names_that_only_the_schema_knows_cannot_go_by_position() -> None:
 
 
 def test_what_json_cannot_carry_is_no_default() -> None:
-    def call(line: Line = DEFAULT_LINE, far: float = float("inf"), many: tuple[int, ...] = ()) -> None: ...
+    def call(
+        line: Line = DEFAULT_LINE, far: float = float("inf"), some: object = print, many: tuple[int] = ()
+    ) -> None: ...
 
     found = described(Method("call", call))["call"]
-    assert [param["required"] for param in found["params"]] == [False, False, False]
+    assert [param["required"] for param in found["params"]] == [False] * 4
     assert not any("default" in param["schema"] for param in found["params"])
     strict_json.dumps(found)
+
+
+class Kind(enum.Enum):
+    SMALL = "small"
+
+
+DAY = dt.date(2026, 1, 2)
+
+
+def test_a_default_is_described_as_it_travels() -> None:
+    def call(day: dt.date = DAY, kind: Kind = Kind.SMALL, many: tuple[int, str] = (1, "a")) -> None: ...
+
+    params = described(Method("call", call))["call"]["params"]
+    assert [param["schema"]["default"] for param in params] == ["2026-01-02", "small", [1, "a"]]
 
 
 def test_a_document_is_the_same_whatever_the_order_of_declaration() -> None:

@@ -1,7 +1,9 @@
 """What a new version of a service breaks for its callers."""
 
+import datetime as dt
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, NotRequired, TypedDict
 
 import pytest
 
@@ -156,6 +158,78 @@ def test_a_new_error_and_a_lost_promise_are_risky() -> None:
         Change("methods/call/errors/-32004", "the error is new: 'Outcome unknown'", is_breaking=False),
     ]
     assert openrpc_changes(document(Method("call", call, raises=[OutOfStock])), document(Method("call", call))) == []
+
+
+class Old(TypedDict):
+    title: str
+    year: NotRequired[int]
+
+
+class New(TypedDict):
+    title: NotRequired[str]
+    year: int
+
+
+def test_members_of_a_typed_dict_may_come_to_be_required_or_missing() -> None:
+    def old(film: Old) -> Old: ...
+    def new(film: New) -> New: ...
+
+    assert changes(old, new) == [
+        Change(f"{PARAMS}/film/properties/year", "is required now"),
+        Change("methods/call/result/properties/title", "may be missing now"),
+    ]
+
+
+@dataclass
+class Few:
+    count: int = 1
+    colour: Literal["red", "blue"] = "red"
+
+
+@dataclass
+class Many:
+    count: int = 2
+    colour: Literal["red", "blue"] = "red"
+
+
+FIRST, SECOND = dt.date(2026, 1, 1), dt.date(2026, 1, 2)
+
+
+def test_another_default_is_risky_for_it_changes_what_old_calls_mean() -> None:
+    def old(count: int = 1, day: dt.date = FIRST, few: Few | None = None) -> Few: ...
+    def new(count: int = 2, day: dt.date = SECOND, few: Many | None = None) -> Many: ...
+
+    message = "the default changed from {} to {}: leaving it out means something else"
+    assert changes(old, new) == [
+        Change(f"{PARAMS}/count", message.format(1, 2), is_breaking=False),
+        Change(f"{PARAMS}/day", message.format("'2026-01-01'", "'2026-01-02'"), is_breaking=False),
+        Change(f"{PARAMS}/few/properties/count", message.format(1, 2), is_breaking=False),
+    ]
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, 1.0), (None, None), ([], [])])
+def test_an_equal_default_is_the_same(one: object, other: object) -> None:
+    assert _defaults(one, other) == []
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, True), (0, None), (None, 0), ("a", "b")])
+def test_a_default_of_another_type_is_another(one: object, other: object) -> None:
+    assert [change.is_breaking for change in _defaults(one, other)] == [False]
+
+
+def test_a_default_that_is_not_described_any_more_is_another() -> None:
+    [change] = _defaults(1, ...)
+    assert "to one that is not described" in change.message
+    assert _defaults(..., 1) == []
+
+
+def _defaults(*values: object) -> list[Change]:
+    """Return what changes between two defaults; an ellipsis is none."""
+    found = [
+        {"openrpc": "1.3.2", "methods": [{"name": "m", "params": [{"name": "p", "schema": schema}]}]}
+        for schema in ({} if value is ... else {"default": value} for value in values)
+    ]
+    return openrpc_changes(*found)  # type: ignore[arg-type]
 
 
 def test_a_result_that_is_no_longer_described_breaks_readers() -> None:

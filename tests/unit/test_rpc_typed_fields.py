@@ -17,7 +17,8 @@ from marshmallow import Schema, ValidationError, fields, post_load, pre_load, va
 from typing_extensions import TypeAliasType
 
 from gemstone_events import strict_json
-from gemstone_events.rpc.signatures.strict_fields import write
+from gemstone_events.rpc.signatures.compound_fields import write
+from gemstone_events.rpc.signatures.typed_fields import look_into
 from gemstone_events.rpc.signatures.typed_parameters import TypeHintError, field_for, schema_for
 from gemstone_events.strict_json import JsonValue
 
@@ -196,6 +197,11 @@ def test_what_does_not_fit_is_refused(hint: object, wire: object) -> None:
         field_for(hint).deserialize(wire)
 
 
+@pytest.mark.parametrize(("number", "digits"), [(9.99, "9.99"), (1e-7, "1E-7"), (5, "5"), (10**30, "1" + "0" * 30)])
+def test_a_decimal_is_read_from_a_number_that_has_its_digits_for_certain(number: float, digits: str) -> None:
+    assert field_for(Decimal).deserialize(number) == Decimal(digits)
+
+
 @pytest.mark.parametrize(
     ("hint", "value"),
     [
@@ -363,12 +369,12 @@ class Unresolved:
         (list[bytes], "bytes"),
         (dict[str | None, int], "cannot be the key"),
         (Literal[Colour.RED], "write texts, integers"),
-        (Box[int], "use a dataclass that is not generic instead"),
+        (Box, "~T may be anything"),
     ],
 )
 def test_a_hint_that_json_cannot_say_is_refused_by_name(hint: object, message: str) -> None:
     with pytest.raises(TypeHintError, match=message):
-        field_for(hint)
+        look_into(field_for(hint))
 
 
 @pytest.mark.parametrize(
