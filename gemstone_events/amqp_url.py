@@ -6,6 +6,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.url_options import TLS_OPTIONS, read_options
+from gemstone_events.urls import check_visible
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
 _SHAPE = "amqp[s]://user:password@host:port/virtual_host"
@@ -63,12 +64,14 @@ def parse_url(url: str) -> Broker:
         ServiceConfigurationError: it is no such URL. The error never quotes it, for the password's sake.
     """
     try:
+        check_visible(url)
+    except ValueError as error:
+        raise _unfit(str(error)) from None
+    try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         raise _unfit("its host or port cannot be read") from None
-    if not url.isprintable():  # urlsplit drops line breaks and tabs without a word
-        raise _unfit("it holds characters that cannot be seen")
     if parts.scheme not in _PORTS:
         raise _unfit("its scheme is neither amqp nor amqps")
     if not parts.hostname:

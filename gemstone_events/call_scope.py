@@ -3,10 +3,10 @@
 import math
 import time
 from asyncio import CancelledError
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from types import TracebackType
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,23 @@ class CallScope:
 class _Current:
     """What tasks and threads that were begun in a scope share: they may outlive it."""
 
-    __slots__ = ("scope",)
+    __slots__ = ("_token", "scope")
 
     def __init__(self, scope: CallScope) -> None:
         self.scope = scope
+        self._token: Token[_Current | None] | None = None
+
+    def __enter__(self) -> CallScope:
+        self._token = _current.set(self)
+        return self.scope
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            _current.reset(self._token)
+        if not isinstance(error, CancelledError):  # who is given up keeps his deadline
+            self.scope = CallScope(math.inf, self.scope.traceparent)
 
 
 _current: ContextVar[_Current | None] = ContextVar("gemstone_events_call_scope", default=None)
@@ -49,18 +62,6 @@ def current_call_scope() -> CallScope | None:
     return None if current is None else current.scope
 
 
-@contextmanager
-def call_scope(scope: CallScope) -> Iterator[CallScope]:
+def call_scope(scope: CallScope) -> AbstractContextManager[CallScope]:
     """Carry something out: what runs inside knows its scope."""
-    current = _Current(scope)
-    token = _current.set(current)
-    is_given_up = False
-    try:
-        yield scope
-    except CancelledError:
-        is_given_up = True
-        raise
-    finally:
-        _current.reset(token)
-        if not is_given_up:
-            current.scope = CallScope(math.inf, scope.traceparent)
+    return _Current(scope)

@@ -45,6 +45,9 @@ class Calling:
         other_trouble: what does not work elsewhere in the service.
         logger: the service's.
 
+    Attributes:
+        neighbours: the services that this one calls.
+
     Raises:
         ServiceConfigurationError: a setting cannot be used.
     """

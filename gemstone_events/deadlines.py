@@ -80,7 +80,7 @@ class Timeouts:
     """Ends blocks that take too long, as ``asyncio.timeout`` does."""
 
     def __init__(self) -> None:
-        self._deadlines: Deadlines[asyncio.Timeout] = Deadlines(lambda timeout: timeout.reschedule(0))
+        self._deadlines: Deadlines[Within] = Deadlines(Within.expire)
 
     def within(self, seconds: float | None) -> "Within":
         """Return a context manager that ends its block with ``TimeoutError`` after ``seconds``.
@@ -91,31 +91,50 @@ class Timeouts:
 
 
 class Within:
-    """A block that has to be done in time; ``Timeouts.within`` makes it."""
+    """A block that has to be done in time; ``Timeouts.within`` makes it.
 
-    __slots__ = ("_deadlines", "_seconds", "_timeout")
+    Its task is cancelled when the time is over, and where nobody else has cancelled that as well, the block ends with
+    ``TimeoutError`` instead (as in ``asyncio.Timeout``, which has a timer of its own for each).
+    """
 
-    def __init__(self, deadlines: Deadlines[asyncio.Timeout], seconds: float | None) -> None:
+    __slots__ = ("_cancellations", "_deadlines", "_is_expired", "_seconds", "_task")
+
+    def __init__(self, deadlines: "Deadlines[Within]", seconds: float | None) -> None:
         self._deadlines = deadlines
         self._seconds = seconds
-        self._timeout = asyncio.timeout(None)
+        self._task: asyncio.Task[object] | None = None
+        self._cancellations = 0
+        self._is_expired = False
 
     def begin(self, seconds: float) -> None:
         """End the block ``seconds`` from now."""
-        self._deadlines.begin(self._timeout, asyncio.get_running_loop().time() + seconds)
+        self._deadlines.begin(self, asyncio.get_running_loop().time() + seconds)
+
+    def expire(self) -> None:
+        """End the block now."""
+        if self._task is not None:
+            self._is_expired = True
+            self._task.cancel()
 
     def expired(self) -> bool:
         """Tell whether the block was ended because its time was over."""
-        return self._timeout.expired()
+        return self._is_expired
 
-    async def __aenter__(self) -> Self:
-        await self._timeout.__aenter__()
+    def __enter__(self) -> Self:
+        self._task = asyncio.current_task()
+        if self._task is None:
+            raise RuntimeError("a block is ended by cancelling its task: there is none here")
+        self._cancellations = self._task.cancelling()
         if self._seconds is not None:
             self.begin(self._seconds)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._deadlines.end(self._timeout)
-        await self._timeout.__aexit__(kind, error, traceback)
+        self._deadlines.end(self)
+        task, self._task = self._task, None
+        if not self._is_expired or task is None:
+            return
+        if task.uncancel() <= self._cancellations and isinstance(error, asyncio.CancelledError):
+            raise TimeoutError from error

@@ -5,15 +5,17 @@ import contextlib
 import logging
 from collections.abc import Coroutine, Sequence
 
-from gemstone_events.attempt import Workplace
+from gemstone_events.cancellation import end
 from gemstone_events.countdown import Countdown
 from gemstone_events.errors import StoreError
 from gemstone_events.execution import Threads
 from gemstone_events.housekeeping import Housekeeping
 from gemstone_events.relay import Relay
-from gemstone_events.retrier import Retrier
 from gemstone_events.store.port import EventStore
-from gemstone_events.subscriber import Subscriber, SubscriptionPlan
+from gemstone_events.subscribing.attempt import Workplace
+from gemstone_events.subscribing.retrier import Retrier
+from gemstone_events.subscribing.subscriber import Subscriber
+from gemstone_events.subscribing.subscription_plan import SubscriptionPlan
 from gemstone_events.transport import Delivery, Subscription, Transport
 
 FLUSH_SECONDS = 5.0
@@ -87,7 +89,7 @@ class Messaging:
         """Take nothing new and finish what runs, within ``timeout`` seconds; what does not end then is cancelled."""
         countdown = Countdown(timeout)
         tending, self._tending = self._tending, []
-        await asyncio.gather(_cancel(tending, timeout), self._stop_consuming(timeout))
+        await asyncio.gather(end(*tending, timeout=timeout), self._stop_consuming(timeout))
         left = countdown.left  # handlers went on meanwhile, and keep what is left of the time
         await asyncio.gather(*(subscriber.stop(left) for subscriber in self.subscribers))
 
@@ -114,7 +116,7 @@ class Messaging:
             subscriber.cut_off()
         tasks = [*self._tending, *self._relaying]
         self._tending, self._relaying = [], []
-        await _cancel(tasks, max(LEAST_SECONDS, countdown.left))
+        await end(*tasks, timeout=max(LEAST_SECONDS, countdown.left))
         await asyncio.gather(*(transport.close() for transport in self.transports))
         if self._is_open:
             self._is_open = False
@@ -159,12 +161,3 @@ class Messaging:
                 task.get_name(),
                 exc_info=error,
             )
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[None]], timeout: float) -> None:
-    unfinished = set(tasks)
-    for seconds in (timeout, 0.0):  # a task that is still saving its state is cancelled in the middle of it
-        for task in unfinished:
-            task.cancel()
-        if unfinished:
-            _, unfinished = await asyncio.wait(unfinished, timeout=seconds)

@@ -24,7 +24,7 @@ from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.request_handler import RpcHandler
 from gemstone_events.service import MicroService
 from gemstone_events.strict_json import JsonValue
-from gemstone_events.subscriber import SubscriptionPlan
+from gemstone_events.subscribing.subscription_plan import SubscriptionPlan
 
 ANYWHERE = ("http://*:*", "https://*:*", "amqp://*:*", "amqps://*:*", "sqlite:///*")
 """What may be registered where nothing is said: all but link-local addresses, which are nobody's service."""

@@ -7,11 +7,12 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Protocol, Self
+
+from gemstone_events.cancellation import end
+from gemstone_events.countdown import Countdown
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # A thread that waits for the interpreter while the loop computes gets it after this many seconds; Python's default of
@@ -44,11 +45,18 @@ class Service(Protocol):
 def run(services: Sequence[Service], loop: asyncio.AbstractEventLoop | None = None) -> None:
     """Run services in this process until SIGTERM, SIGINT or the ``stop`` of one of them; then drain them.
 
-    A second signal ends the draining early: what was being handled is given back.
+    They stop at once, as those of several processes do: each has its whole ``shutdown_timeout``, and all together take
+    no longer than the slowest. What one calls at another meanwhile finds it stopping, too.
+
+    A signal before all have started ends the start, and drains those that run. A second signal ends the draining early,
+    of all: what was being handled is given back.
 
     Args:
-        services: started in order, stopped in reverse.
+        services: started in order. Where one cannot start, those that run already are drained.
         loop: the loop to run on; by default a new one, uvloop's if it is installed.
+
+    Raises:
+        Exception: what kept a service from starting, or the first thing that went wrong while stopping.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     if loop is not None:
@@ -66,29 +74,21 @@ def run(services: Sequence[Service], loop: asyncio.AbstractEventLoop | None = No
 
 async def _run(services: Sequence[Service]) -> None:
     loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
+    started, stopping = asyncio.Event(), asyncio.Event()
     main = asyncio.current_task()
     assert main is not None
 
     def on_signal() -> None:
         if stopping.is_set():
             _log.warning("stopping at once")
+        if stopping.is_set() or not started.is_set():
             main.cancel()
         stopping.set()
 
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, on_signal)
     try:
-        async with AsyncExitStack() as running:
-            for service in services:
-                await running.enter_async_context(service)
-                _log.info("%s", service.description)
-            waiting = [loop.create_task(service.wait_stopped()) for service in services]
-            waiting.append(loop.create_task(_wait(stopping)))
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in waiting:
-                task.cancel()
-            _log.info("stopping")
+        await _serve(services, started, stopping)
     except asyncio.CancelledError:
         if not stopping.is_set():
             raise
@@ -97,8 +97,30 @@ async def _run(services: Sequence[Service]) -> None:
             loop.remove_signal_handler(number)
 
 
-async def _wait(event: asyncio.Event) -> None:
-    await event.wait()
+async def _serve(services: Sequence[Service], started: asyncio.Event, stopping: asyncio.Event) -> None:
+    running: list[Service] = []
+    try:
+        for service in services:
+            await service.__aenter__()
+            running.append(service)
+            _log.info("%s", service.description)
+        started.set()
+        told = [asyncio.ensure_future(each) for each in (stopping.wait(), *(one.wait_stopped() for one in running))]
+        await asyncio.wait(told, return_when=asyncio.FIRST_COMPLETED)
+        await end(*told)
+        _log.info("stopping")
+    finally:
+        await _stop(running)
+
+
+async def _stop(services: Sequence[Service]) -> None:
+    """Stop services, all at the same time, and each whatever becomes of the others."""
+    outcomes = await asyncio.gather(*(each.__aexit__(None, None, None) for each in services), return_exceptions=True)
+    failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    for failure in failures[1:]:
+        _log.error("another service did not stop well either", exc_info=failure)
+    if failures:
+        raise failures[0]
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -111,7 +133,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _stuck_threads() -> list[str]:
     others = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
-    deadline = time.monotonic() + THREAD_GRACE_SECONDS
+    countdown = Countdown(THREAD_GRACE_SECONDS)
     for thread in others:
-        thread.join(max(0.0, deadline - time.monotonic()))
+        thread.join(countdown.left)
     return [thread.name for thread in others if thread.is_alive()]

@@ -3,9 +3,8 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +15,6 @@ from gemstone_events import runner
 from gemstone_events.adapters import make_store, make_transport
 from gemstone_events.calling import Calling
 from gemstone_events.container import Container
-from gemstone_events.countdown import Countdown
 from gemstone_events.emission import Emission, Emitter
 from gemstone_events.errors import (
     GemstoneError,
@@ -33,27 +31,24 @@ from gemstone_events.logs import setup_logging
 from gemstone_events.management.channels import ChannelManager
 from gemstone_events.management.hosting import default_registry
 from gemstone_events.management.manager import ServiceManager
-from gemstone_events.messaging import FLUSH_SECONDS, LEAST_SECONDS, Messaging
+from gemstone_events.messaging import Messaging
 from gemstone_events.names import check_pattern
-from gemstone_events.periodic import run_periodically
-from gemstone_events.planning import plan_subscriptions
 from gemstone_events.plugins import BasePlugin
 from gemstone_events.rpc.allow_list import LOOPBACK_HTTP, AllowList
 from gemstone_events.rpc.description.openrpc import info_of
 from gemstone_events.rpc.request_handler import RpcHandler
 from gemstone_events.rpc.wires.http.application import RpcApplication
 from gemstone_events.rpc.wires.http.health import HealthReport
+from gemstone_events.running import Running
 from gemstone_events.schema import instance
 from gemstone_events.settings import Settings
 from gemstone_events.store.port import Changes, EventStore
 from gemstone_events.strict_json import JsonValue
-from gemstone_events.subscriber import SubscriptionPlan
+from gemstone_events.subscribing.planning import plan_subscriptions
+from gemstone_events.subscribing.subscription_plan import SubscriptionPlan
 from gemstone_events.transport import Transport, TransportSettings
 from gemstone_events.unit_of_work import current_unit_of_work
 from gemstone_events.unit_runner import UnitRunner
-
-FINISHING_SHARE = 0.8
-"""How much of ``shutdown_timeout`` what runs may take; the rest is for the hooks, for publishing and for closing."""
 
 
 class MicroService(Settings, Container):
@@ -76,15 +71,10 @@ class MicroService(Settings, Container):
         self._plugins: dict[str, BasePlugin] = {}
         self._own_threads: Threads | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = 0
-        self._messaging: Messaging | None = None
-        self._calling: Calling | None = None
         self._exposure: Exposure | None = None
+        self._current_run: Running | None = None
         self._manager: ServiceManager | None = None
-        self._units = UnitRunner(lambda: self._messaging.store if self._messaging else None, lambda: self._threads)
-        self._pending: set[asyncio.Task[None]] = set()
-        self._parts = AsyncExitStack()
-        self._countdown = Countdown(0.0)
+        self._units = UnitRunner(self._open_store, lambda: self._threads)
         self._stop_requested = asyncio.Event()
         self._event_schemas = {check_pattern(pattern): instance(each) for pattern, each in self.event_schemas.items()}
         self._emitter = Emitter(self.service_name, self._event_schemas, self.max_body)
@@ -163,7 +153,6 @@ class MicroService(Settings, Container):
             raise ServiceConfigurationError(f"the service {self.service_name!r} runs already")
         self._check_modules()
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
         self._stop_requested = asyncio.Event()
         try:
             await self._begin()
@@ -201,63 +190,31 @@ class MicroService(Settings, Container):
             inbox_retention=self.inbox_retention,
         )
         application = None if self.port is None else self._application(exposure)
-        host = self.service_manager.host
-        calling = Calling(self, self.instance_id, exposure, application, host, messaging.trouble, logger)
-        parts = self._parts
-        parts.callback(self._let_threads_go)
-        parts.push_async_callback(self._close, messaging)
-        await messaging.open()
-        self._messaging = messaging
-        parts.push_async_callback(calling.close)
-        self._calling = calling
-        for plugin in self._plugins.values():
-            plugin.on_service_start()
-        await self._units.run_hook(self.on_service_start)
-        parts.push_async_callback(self._say_goodbye, messaging)
-        parts.push_async_callback(self.service_manager.aclose)
-        parts.push_async_callback(calling.stop_components)
-        await calling.start_components()
-        stopping, periodic = asyncio.Event(), list[asyncio.Task[None]]()
-        parts.push_async_callback(self._drain, messaging, calling, stopping, periodic)
-        await calling.listen()
-        await messaging.consume()
-        await calling.serve()
+        manager = self.service_manager
+        calling = Calling(self, self.instance_id, exposure, application, manager.host, messaging.trouble, logger)
+        running = Running(
+            self,
+            self._plugins,
+            self._units,
+            messaging,
+            calling,
+            manager,
+            logger,
+            shutdown_timeout=self.shutdown_timeout,
+        )
+        await running.open()
+        self._current_run = running
+        await running.begin(self.periodic_tasks)
         exposure.warn_of_unreachable_methods(logger, authenticates=self._authenticates)
-        for function, seconds in self.periodic_tasks:
-            periodic.append(self._loop_task(run_periodically(function, seconds, self._units.run, stopping, logger)))
 
     async def _end(self) -> None:
-        self._countdown = Countdown(self.shutdown_timeout)
         try:
-            await self._parts.aclose()
+            if self._current_run is not None:
+                await self._current_run.end()
         finally:
-            self._messaging = self._calling = self._exposure = self._loop = None
-
-    async def _drain(
-        self, messaging: Messaging, calling: Calling, stopping: asyncio.Event, periodic: Sequence[asyncio.Task[None]]
-    ) -> None:
-        stopping.set()
-        seconds = self._countdown.left * FINISHING_SHARE
-        await asyncio.gather(messaging.drain(seconds), calling.drain(seconds), _finish(periodic, seconds))
-
-    async def _say_goodbye(self, messaging: Messaging) -> None:
-        limit = asyncio.timeout(max(LEAST_SECONDS, self._countdown.left - LEAST_SECONDS))
-        try:
-            async with limit:
-                await self._units.run_hook(self.on_service_stop)
-            for plugin in self._plugins.values():
-                plugin.on_service_stop()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            self.get_logger().warning("on_service_stop did not end in time")
-        finally:
-            if self._pending:
-                await asyncio.wait(self._pending, timeout=self._countdown.left)
-            await messaging.flush(min(FLUSH_SECONDS, self._countdown.left))
-
-    async def _close(self, messaging: Messaging) -> None:
-        await messaging.close(self._countdown.left)
+            self._current_run = self._exposure = self._loop = None
+            self._threads.executor.shutdown(wait=False, cancel_futures=True)
+            self._own_threads = None
 
     # Events.
 
@@ -289,9 +246,9 @@ class MicroService(Settings, Container):
             ServiceNotRunningError: the service is not started.
             StoreError: it could not be stored (raised where it is awaited).
         """
-        messaging = self._require_running()
+        running = self._require_running()
         unit = current_unit_of_work()
-        if unit is not None and (unit.store is not messaging.store or unit.is_complete):
+        if unit is not None and (unit.store is not running.messaging.store or unit.is_complete):
             unit = None
         event, message = self._emitter.prepare(
             event_name, event_body, broadcast=broadcast, unit=unit, event_id=event_id, partition_key=partition_key
@@ -300,12 +257,7 @@ class MicroService(Settings, Container):
         if unit is not None:
             unit.emit(message)
             return Emission(event)
-        stored = messaging.store.commit(Changes(emitted=[message]))
-        assert self._loop is not None
-        if threading.get_ident() == self._thread:
-            return Emission(event, self._loop_task(stored))
-        asyncio.run_coroutine_threadsafe(stored, self._loop).result()
-        return Emission(event)
+        return Emission(event, running.commit(Changes(emitted=[message])))
 
     # Other services.
 
@@ -326,9 +278,7 @@ class MicroService(Settings, Container):
             ServiceConfigurationError: there is nobody to ask.
             ServiceNotRunningError: this service is not started.
         """
-        self._require_running()
-        assert self._calling is not None
-        return self._calling.neighbours.get_service(name, **settings)
+        return self._require_running().calling.neighbours.get_service(name, **settings)
 
     # What authors may call.
 
@@ -393,12 +343,12 @@ class MicroService(Settings, Container):
         Raises:
             ServiceNotRunningError: it is open only while the service runs.
         """
-        return self._require_running().store
+        return self._require_running().messaging.store
 
     @property
     def bound_port(self) -> int | None:
         """The port that HTTP really listens on; the setting while it does not."""
-        return self._calling.port if self._calling is not None else self.port
+        return self.port if self._current_run is None else self._current_run.calling.port
 
     @property
     def url(self) -> str | None:
@@ -421,18 +371,20 @@ class MicroService(Settings, Container):
     @property
     def description(self) -> str:
         """One line for people: what runs where."""
-        messaging = self._require_running()
-        events = ", ".join(transport.address for transport in messaging.transports) or "no transport"
-        calls = ", ".join(self._calling.addresses if self._calling else []) or "none"
+        running = self._require_running()
+        events = ", ".join(transport.address for transport in running.messaging.transports) or "no transport"
+        calls = ", ".join(running.calling.addresses) or "none"
         return (
             f"{self.service_name} is ready: {self.url or 'no HTTP'}; calls: {calls}; events: {events}; "
-            f"store: {messaging.store.address}"
+            f"store: {running.messaging.store.address}"
         )
 
     @property
     def urls(self) -> list[str]:
         """Every URL under which the service can be called, without credentials; HTTP first."""
-        return self._calling.urls if self._calling else [url for url in [self.url] if url]
+        if self._current_run is not None:
+            return self._current_run.calling.urls
+        return [url for url in [self.url] if url]
 
     def check_declarations(self) -> Sequence[SubscriptionPlan]:
         """Check handlers, methods and address as the start does, and return what will be subscribed to.
@@ -485,7 +437,7 @@ class MicroService(Settings, Container):
             self._plugins,
             self._units.run,
             self.authenticate_request,
-            lambda: self._messaging.store if self._messaging else None,
+            self._open_store,
             lambda: self.urls,
             by_token=type(self).authenticate_request is MicroService.authenticate_request,
         )
@@ -501,7 +453,7 @@ class MicroService(Settings, Container):
         )
 
     def _transport_addresses(self) -> list[str]:
-        transports = self._messaging.transports if self._messaging else self._make_transports()
+        transports = self._make_transports() if self._current_run is None else self._current_run.messaging.transports
         return [transport.address for transport in transports]
 
     @property
@@ -522,44 +474,30 @@ class MicroService(Settings, Container):
         )
 
     async def _readiness(self) -> HealthReport:
-        if self._messaging is None or self._calling is None:
+        running = self._current_run
+        if running is None:
             return HealthReport(False, {"service": self.service_name})
-        trouble = {**self._messaging.trouble(), **self._calling.trouble()}
+        trouble = {**running.messaging.trouble(), **running.calling.trouble()}
         components = await self.service_manager.host.health()
         ready = not trouble and components.ok
         own = {"status": "ok" if ready else "degraded", "service": self.service_name, "trouble": trouble}
         return HealthReport(ready, {**own, **components.details})
 
-    def _require_running(self) -> Messaging:
-        if self._messaging is None:
+    def _open_store(self) -> EventStore | None:
+        return None if self._current_run is None else self._current_run.messaging.store
+
+    def _require_running(self) -> Running:
+        if self._current_run is None:
             raise ServiceNotRunningError(
                 f"the service {self.service_name!r} is not running: call start(), await serve() or use async with"
             )
-        return self._messaging
-
-    def _loop_task(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        assert self._loop is not None
-        task = self._loop.create_task(work)
-        self._pending.add(task)
-        task.add_done_callback(self._pending.discard)
-        return task
+        return self._current_run
 
     @property
     def _threads(self) -> Threads:
         if self._own_threads is None:
             self._own_threads = Threads(self.max_parallel_blocking_tasks, f"{self.service_name}-blocking")
         return self._own_threads
-
-    def _let_threads_go(self) -> None:
-        self._threads.executor.shutdown(wait=False, cancel_futures=True)
-        self._own_threads = None
-
-
-async def _finish(tasks: Sequence[asyncio.Task[None]], timeout: float) -> None:
-    if tasks:
-        _, unfinished = await asyncio.wait(tasks, timeout=timeout)
-        for task in unfinished:
-            task.cancel()
 
 
 def _asyncio_loop_of(io_loop: IOLoop | None) -> asyncio.AbstractEventLoop | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from gemstone_events.class_attributes import check_class_attributes
 from gemstone_events.codec import MAX_BODY_BYTES
 from gemstone_events.configuration import BaseConfigurator, Configurable, default_configurables, default_configurators
 from gemstone_events.container import Container
@@ -23,10 +24,11 @@ from gemstone_events.rpc.discovery.strategy import BaseDiscoveryStrategy
 from gemstone_events.rpc.wire import servable
 from gemstone_events.rpc.wires.http.handlers import GemstoneCustomHandler
 from gemstone_events.schema import SchemaLike
+from gemstone_events.setting_kinds import check_kind, check_objects
 from gemstone_events.store.port import EventStore
 from gemstone_events.transport import Transport
 
-_LISTS = ("discovery_allow", "event_transports", "rpc_transports", "service_registry_urls")
+_OBJECTS = ("configurators", "discovery_strategies", "modules", "plugins")
 _TRANSPORT = ("open", "publish", "subscribe", "close", "status")
 _SECONDS = (
     "call_timeout",
@@ -44,7 +46,8 @@ class Settings:
         settings: values for class attributes of the same names.
 
     Raises:
-        ServiceConfigurationError: a setting does not exist or cannot have its value.
+        ServiceConfigurationError: a setting does not exist or cannot have its value, or a class attribute is a misspelt
+            setting.
 
     Attributes:
         name: required; the group of the service's handlers and the source of its events.
@@ -110,7 +113,7 @@ class Settings:
     port: int | None = 8000
     endpoint: str = "/api"
     accessible_at: str | None = None
-    template_dir: str = "."
+    template_dir: str | Path = "."
     static_dirs: Sequence[tuple[str, str]] = ()
     extra_handlers: Sequence[tuple[str, type[GemstoneCustomHandler]]] = ()
     plugins: Sequence[BasePlugin] = ()
@@ -156,7 +159,9 @@ class Settings:
                 known = ", ".join(Settings.__annotations__)
                 raise ServiceConfigurationError(f"{type(self).__name__} has no setting {setting!r}; there are {known}")
             setattr(self, setting, value)
-        self._check()
+        own = [configurable.name for configurable in self.configurables or ()]
+        check_class_attributes(type(self), Settings, [*Settings.__annotations__, *own])
+        _check(self)
 
     @property
     def service_name(self) -> str:
@@ -183,7 +188,7 @@ class Settings:
                 if value is not None:
                     configurable.set_value(value)
                     setattr(self, configurable.name, configurable.get_final_value())
-        self._check()
+        _check(self)
 
     def get_current_configuration(self) -> dict[str, object]:
         """Return the settings that may come from outside, with their present values."""
@@ -216,41 +221,45 @@ class Settings:
             return _sqlite_url(Path(self.data_dir) / f"{self.service_name}.db")
         return self.event_store
 
-    def _check(self) -> None:
-        if self.name is None:
-            raise ServiceConfigurationError(
-                f"No name defined for the microservice: set the class attribute name of {type(self).__name__}"
-            )
-        check_name("service name", self.name)
-        for name in _LISTS:
-            if isinstance(value := getattr(self, name), str):
-                raise ServiceConfigurationError(f"{name} is a list: write [{value!r}]")
-        if self.port is not None and (not isinstance(self.port, int) or not 0 <= self.port <= 65535):
-            raise ServiceConfigurationError(f"port cannot be {self.port!r}: a number from 0 to 65535, or None")
-        for entry in self.periodic_tasks:
-            _check_periodic_task(entry)
-        if not self.endpoint.startswith("/"):
-            raise ServiceConfigurationError(f"endpoint {self.endpoint!r} must begin with '/'")
-        check_components(self.components)
-        for transport in self.event_transports or ():
-            _check_transport(transport)
-        addresses = [transport for transport in self.event_transports or () if isinstance(transport, str)]
-        if len(set(addresses)) < len(addresses):
-            raise ServiceConfigurationError(
-                "event_transports names one transport twice: everything would go there twice"
-            )
-        check_name("namespace", self.namespace)
-        level_number(self.log_level)
-        if not isinstance(self.failed_attempts, int) or self.failed_attempts < 0:
-            raise ServiceConfigurationError(f"failed_attempts must be 0 or more, not {self.failed_attempts!r}")
-        for name in _SECONDS:
-            seconds = getattr(self, name)
-            if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-                raise ServiceConfigurationError(f"{name} must be more than 0 seconds, and finite, not {seconds!r}")
-        for name in ("max_body", "max_concurrent_calls", "max_parallel_blocking_tasks"):
-            number = getattr(self, name)
-            if not isinstance(number, int) or number < 1:
-                raise ServiceConfigurationError(f"{name} must be at least 1, not {number!r}")
+
+def _check(settings: Settings) -> None:
+    if settings.name is None:
+        raise ServiceConfigurationError(
+            f"No name defined for the microservice: set the class attribute name of {type(settings).__name__}"
+        )
+    check_name("service name", settings.name)
+    check_components(settings.components)
+    for name, hint in Settings.__annotations__.items():
+        check_kind(name, getattr(settings, name), hint)
+    for name in _OBJECTS:
+        check_objects(name, getattr(settings, name) or ())
+    if settings.port is not None and not 0 <= settings.port <= 65535:
+        raise ServiceConfigurationError(f"port cannot be {settings.port!r}: a number from 0 to 65535, or None")
+    for name in ("static_dirs", "extra_handlers"):
+        for entry in getattr(settings, name):
+            if not isinstance(entry, tuple | list) or len(entry) != 2:
+                raise ServiceConfigurationError(f"{name} holds pairs, the first of which is a URL, and not {entry!r}")
+    for entry in settings.periodic_tasks:
+        _check_periodic_task(entry)
+    if not settings.endpoint.startswith("/"):
+        raise ServiceConfigurationError(f"endpoint {settings.endpoint!r} must begin with '/'")
+    for transport in settings.event_transports or ():
+        _check_transport(transport)
+    addresses = [transport for transport in settings.event_transports or () if isinstance(transport, str)]
+    if len(set(addresses)) < len(addresses):
+        raise ServiceConfigurationError("event_transports names one transport twice: everything would go there twice")
+    check_name("namespace", settings.namespace)
+    level_number(settings.log_level)
+    if settings.failed_attempts < 0:
+        raise ServiceConfigurationError(f"failed_attempts must be 0 or more, not {settings.failed_attempts!r}")
+    for name in _SECONDS:
+        seconds = getattr(settings, name)
+        if not 0 < seconds < math.inf:
+            raise ServiceConfigurationError(f"{name} must be more than 0 seconds, and finite, not {seconds!r}")
+    for name in ("max_body", "max_concurrent_calls", "max_parallel_blocking_tasks"):
+        number = getattr(settings, name)
+        if number < 1:
+            raise ServiceConfigurationError(f"{name} must be at least 1, not {number!r}")
 
 
 def _check_transport(transport: object) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.schemes import mask, scheme_of
+from gemstone_events.urls import check_visible
 
 IpAddress: TypeAlias = IPv4Address | IPv6Address
 IpNetwork: TypeAlias = IPv4Network | IPv6Network
@@ -91,10 +92,11 @@ def parse_address(url: str) -> Address:
         raise ValueError("it is no text")  # noqa: TRY004 - as of any other that is no URL
     if len(url) > MAX_URL:
         raise ValueError(f"it is longer than {MAX_URL} characters")
+    check_visible(url)
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise ValueError("it holds credentials")
     parts = _URL.fullmatch(url)
-    if parts is None or not url.isprintable():
+    if parts is None:
         raise ValueError("it is no plain URL of a service")
     if ".." in unquote(parts["path"] or "").split("/"):
         raise ValueError("its path leads upwards")

@@ -1,7 +1,5 @@
 """What wires other than HTTP hand the bodies to that they bring."""
 
-from dataclasses import replace
-
 from gemstone_events.rpc.authentication.caller import Authentication, BodySender
 from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.dispatcher import Dispatcher
@@ -33,7 +31,7 @@ class _Sent:
         self._body = body
         self._handler: WireHandler | None = None
         caller = BodySender(authentication, self._handler_of_body, body)
-        self.context = replace(context, make_handler=lambda _: self._handler_of_body(), caller=caller)
+        self.context = context.sent_by(caller, lambda _: self._handler_of_body())
 
     def _handler_of_body(self) -> WireHandler:
         if self._handler is None:

@@ -84,6 +84,21 @@ class CallContext:
     params: Params = ()
     caller: Caller | None = None
 
+    def sent_by(self, caller: Caller, make_handler: "Callable[[CallContext], object]") -> "CallContext":
+        """Return the same, of a body whose sender can be found out."""
+        # Written out, for each call passes here, and ``replace`` takes three times as long.
+        return CallContext(
+            self.wire,
+            self.headers,
+            self.peer,
+            make_handler,
+            self.timeout,
+            self.is_repeated,
+            self.idempotency_key,
+            self.params,
+            caller,
+        )
+
     @property
     def handler(self) -> object:
         """The request as methods see it, an ``RpcHandler``: for HTTP Tornado's own. Ask on the event loop."""

@@ -202,7 +202,7 @@ class Dispatcher:
         scope = CallScope(time.monotonic() + seconds, context.headers.get(TRACE_HEADER))
         deadline = self._timeouts.within(seconds)
         try:
-            async with deadline:
+            with deadline:
                 if self._slots.locked() and not request.is_notification:
                     raise Overloaded
                 async with self._slots:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
+from gemstone_events.cancellation import end
 from gemstone_events.errors import TransportError, TransportRefusedError, TransportUnavailableError
 
 _logger = logging.getLogger(__name__)
@@ -95,10 +96,7 @@ class Link(Generic[SessionT]):
     async def retire(self) -> None:
         """Keep the session as long as it lasts, and open no other."""
         self._closed = True
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
 
     async def close(self) -> None:
         """End the session, politely, and open no other. Twice is harmless."""

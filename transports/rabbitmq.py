@@ -5,11 +5,11 @@ the sockets (``amqp_connection``), one to publish and one to consume, and each c
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Sequence
 
 from gemstone_events.amqp_url import Broker, parse_url
+from gemstone_events.cancellation import end
 from gemstone_events.errors import TransportError
 from gemstone_events.message import Message
 from gemstone_events.transport import Features, Outcome, Receive, Subscription, TransportSettings, TransportStatus
@@ -101,10 +101,7 @@ class RabbitMQTransport:
     async def stop_consuming(self) -> None:
         """Take no more deliveries; those handed out can still be settled until ``close``."""
         self._stopped = True
-        if self._watch is not None:
-            self._watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watch
+        await end(self._watch)
         if self._consuming is not None:
             await self._consuming.retire()
             if self._consuming.session is not None:

@@ -72,7 +72,7 @@ class Description:
 
     Attributes:
         document: OpenRPC or AsyncAPI.
-        is_for_strangers: a service that runs gave it to somebody without headers, so that private methods may be missing.
+        is_for_strangers: a service that runs gave it, and it shows no private method: perhaps there are some.
     """
 
     document: Document
@@ -143,9 +143,16 @@ class Source:
             document, is_running = self._describe_or_find(kind)
         try:
             checked = check_openrpc(document) if kind == "openrpc" else check_asyncapi(document)
-            return Description(checked, is_running and not self.headers)
         except DescriptionError as error:
             raise Failure(f"{self.shown}: {error}") from error
+        is_for_strangers = is_running and kind == "openrpc" and not _shows_private(checked)
+        if is_for_strangers and self.headers:
+            # Strangers get an answer, too, which does not tell them what there is besides.
+            print(
+                f"note: {self.shown} shows no private method: it has none, or does not accept the headers that were given",
+                file=sys.stderr,
+            )
+        return Description(checked, is_for_strangers)
 
     def _describe_or_find(self, kind: Kind) -> tuple[JsonValue, bool]:
         """Describe the service of a module; where there is none, the text is the name of a service that runs.
@@ -219,7 +226,12 @@ class Source:
         except MethodNotFoundError as error:
             raise Failure(f"{self.shown} does not describe itself: it has no method {DISCOVER}") from error
         except AccessDeniedError as error:
-            raise Failure(f"{self.shown} answers only callers that it knows: say who calls with --header") from error
+            raise Failure(f"{self.shown} answers only callers that it knows: {self._who}") from error
+
+    @property
+    def _who(self) -> str:
+        """What to do where the service does not know who asks."""
+        return "it does not accept the headers that were given" if self.headers else "say who asks with --header"
 
     async def _fetch(self, url: str) -> JsonValue:
         client = AsyncHTTPClient(force_instance=True, max_body_size=_MAX_BYTES)
@@ -237,7 +249,7 @@ class Source:
         finally:
             client.close()
         if response.code == 401:
-            raise Failure(f"{mask(url)} is shown only to callers that the service knows: say who asks with --header")
+            raise Failure(f"{mask(url)} is shown only to callers that the service knows: {self._who}")
         if response.code != 200:
             raise Failure(f"{mask(url)} cannot be read: HTTP {response.code} {response.reason}")
         return _parse(response.body, mask(url))
@@ -309,6 +321,11 @@ def _describe(target: str, kind: Kind) -> JsonValue:
     service.check_declarations()
     document = service.openrpc_document() if kind == "openrpc" else service.asyncapi_document()
     return {name: value for name, value in document.items() if name != "servers"}
+
+
+def _shows_private(openrpc: Document) -> bool:
+    methods = openrpc.get("methods")
+    return isinstance(methods, list) and any(isinstance(each, Mapping) and each.get("x-private") for each in methods)
 
 
 def _asyncapi_url(url: str) -> str:

@@ -1,15 +1,22 @@
 """From ``module:Service`` on the command line to a service."""
 
 import importlib
+import inspect
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 
 from gemstone_events.cli.command import Failure
+from gemstone_events.errors import GemstoneError
 from gemstone_events.service import MicroService
+
+_PYTHON = Path(sysconfig.get_path("stdlib"))
+_OURS = Path(__file__).parents[1]
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 class NoServiceError(Failure):
@@ -50,9 +57,15 @@ def load_service(target: str) -> MicroService:
     if not isinstance(found, type) or not issubclass(found, MicroService):
         raise Failure(f"{target} is no service: it is {found!r}, not a subclass of MicroService")
     try:
-        return found()
+        inspect.signature(found).bind()
     except TypeError as error:
         raise Failure(f"{target} cannot be made without arguments: {error}") from error
+    try:
+        return found()
+    except GemstoneError:
+        raise
+    except Exception as error:
+        raise Failure(f"making {target} failed: {_explain(error, module.__name__)}") from error
 
 
 def file_of(target: str) -> Path | None:
@@ -90,11 +103,11 @@ def _import(name: str, root: Path) -> ModuleType:
             raise NoServiceError(
                 f"there is no module {error.name!r}, neither in {root} nor among what is installed"
             ) from error
-        raise Failure(f"importing {name} failed: {_explain(error)}") from error
+        raise Failure(f"importing {name} failed: {_explain(error, name)}") from error
     except Failure:
         raise
     except (Exception, SystemExit) as error:
-        raise Failure(f"importing {name} failed: {_explain(error)}") from error
+        raise Failure(f"importing {name} failed: {_explain(error, name)}") from error
 
 
 @contextmanager
@@ -112,12 +125,26 @@ def _start_refused(name: str) -> Iterator[None]:
         MicroService.start = start  # type: ignore[method-assign]
 
 
-def _explain(error: BaseException) -> str:
-    """Return what happened, and in which line of the user's code."""
-    if isinstance(error, SyntaxError):
+def _explain(error: BaseException, module: str) -> str:
+    """Return what happened, and in which line of the author's code, whose ``module`` was imported."""
+    if isinstance(error, SyntaxError) and error.filename is not None and Path(error.filename).is_file():
         return f"{error.msg} ({error.filename}, line {error.lineno})"
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno}; --debug shows the traceback)"
+    places = [
+        f"{frame.f_code.co_filename}, line {line}; "
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if _is_authors(frame, module.partition(".")[0])
+    ]
+    return f"{type(error).__name__}: {error} ({''.join(places[-1:])}--debug shows the traceback)"
+
+
+def _is_authors(frame: FrameType, package: str) -> bool:
+    """Tell whether code is of the author's package, or at least neither Python's, nor ours, nor installed."""
+    file = Path(frame.f_code.co_filename)
+    if not file.is_file():  # it was made at run time, or is frozen into the interpreter
+        return False
+    if str(frame.f_globals.get("__name__")).partition(".")[0] == package:
+        return True
+    return not (file.is_relative_to(_PYTHON) or file.is_relative_to(_OURS) or _INSTALLED & set(file.parts))
 
 
 def _look_up(module: ModuleType, attribute: str, target: str) -> object:

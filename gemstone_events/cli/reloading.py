@@ -50,14 +50,18 @@ class Reloader:
     async def _run_once(self) -> int | None:
         before = snapshot(self._folders)
         child = self._child = await self._start()
+        if self._stopping.is_set():  # the signal came meanwhile, and reached nobody
+            _send(child, signal.SIGTERM)
         ended = asyncio.create_task(child.wait())
         change = asyncio.create_task(changed_files(self._folders, before))
         stop = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait((ended, change, stop), return_when=asyncio.FIRST_COMPLETED)
-            if child.returncode not in (None, 0, USAGE_ERROR):
+            if not self._stopping.is_set() and child.returncode not in (None, 0, USAGE_ERROR):
                 _say(f"ended with status {child.returncode}; waiting for a change")
                 await asyncio.wait((change, stop), return_when=asyncio.FIRST_COMPLETED)
+                if self._stopping.is_set():
+                    return 0  # nothing runs, and why not has been told
             if change.done() and not self._stopping.is_set():
                 _say(f"changed: {', '.join(change.result())}; starting again")
                 _send(child, signal.SIGTERM)

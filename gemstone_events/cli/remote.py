@@ -79,14 +79,13 @@ async def call_name(directory: Directory, name: str, call: CommandCall) -> JsonV
         NameNotFoundError: there is no such service, or no time.
         RemoteServiceError: the call brought no result.
     """
-    deadline = time.monotonic() + call.timeout
     async with directory:
-        with call_scope(CallScope(deadline)):
+        with call_scope(CallScope(time.monotonic() + call.timeout)) as scope:
             try:
                 urls = await directory.locate(name)
                 return await _call_first(directory.wires, urls, call)
             except ServiceUnreachableError as error:
-                _check_time(repr(name), error, deadline, call.timeout)
+                _check_time(repr(name), error, scope, call.timeout)
                 if isinstance(error, ServiceNotFoundError):
                     raise await directory.missing(name, error) from error
                 raise
@@ -108,12 +107,12 @@ async def call_url(url: str, namespace: str | None, call: CommandCall) -> JsonVa
     wires = WirePool(ClientSettings(namespace=namespace, client=CLIENT))
     try:
         wires.wire_for(url)  # loads libraries, which is not the call's time
-        deadline = time.monotonic() + call.timeout
-        try:
-            return await _call_one(wires, url, call)
-        except ServiceUnreachableError as error:
-            _check_time(mask(url), error, deadline, call.timeout)
-            raise
+        with call_scope(CallScope(time.monotonic() + call.timeout)) as scope:
+            try:
+                return await _call_one(wires, url, call)
+            except ServiceUnreachableError as error:
+                _check_time(mask(url), error, scope, call.timeout)
+                raise
     finally:
         await wires.close()
 
@@ -180,9 +179,9 @@ def _names(described: Mapping[str, JsonValue]) -> Sequence[str]:
     return [name for name in named if isinstance(name, str)]
 
 
-def _check_time(target: str, error: ServiceUnreachableError, deadline: float, timeout: float) -> None:
+def _check_time(target: str, error: ServiceUnreachableError, scope: CallScope, timeout: float) -> None:
     """Say it where the time was up: nothing is known then of who is there."""
-    if time.monotonic() < deadline or isinstance(error, RequestRefusedError):
+    if scope.seconds_left > 0 or isinstance(error, RequestRefusedError):
         return
     why = "" if timeout < _TOO_SHORT else f": {error}"
     raise NameNotFoundError(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from gemstone_events.countdown import Countdown
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.management.addresses import ChannelInstances
 from gemstone_events.management.attempts import Attempts
@@ -144,18 +145,16 @@ class Channel(ABC):
             RemoteServiceError: the last one that happened; ``OutcomeUnknownError`` where an earlier attempt may have been
                 carried out.
         """
-        seconds = self.settings.timeout if call.timeout is None else call.timeout
-        deadline = time.monotonic() + seconds
+        countdown = Countdown(self.settings.timeout if call.timeout is None else call.timeout)
         attempts = Attempts(are_shared=self.has_shared_addresses)
         while True:
             url = self._choose(attempts.left(self.urls))
             self._selector.begin(url)
             try:
-                left = max(0.001, deadline - time.monotonic())
-                return await self.call(url, replace(call, timeout=left), wires)
+                return await self.call(url, replace(call, timeout=max(0.001, countdown.left)), wires)
             except RemoteServiceError as error:
                 attempts.take(url, error)
-                is_last = time.monotonic() >= deadline or not attempts.left(self.urls)
+                is_last = not countdown.left or not attempts.left(self.urls)
                 if not self._may_go_on(error, call, url) or is_last:
                     outcome = attempts.outcome(error)
                     raise outcome from outcome.__cause__

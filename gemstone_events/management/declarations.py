@@ -1,6 +1,5 @@
 """The decorators of interfaces and implementations."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -15,6 +14,7 @@ from gemstone_events.management.descriptors import (
     implemented_services,
     own_descriptor,
 )
+from gemstone_events.management.substitution import check_substitute
 
 Class = TypeVar("Class", bound=type)
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -100,8 +100,8 @@ def implementation() -> Callable[[Class], Class]:
     """Declare a class to be the implementation of services, or of a component.
 
     Raises:
-        ServiceConfigurationError: it derives from no declared interface, leaves methods out, or has ``def`` for
-            ``async def``.
+        ServiceConfigurationError: it derives from no declared interface, leaves methods out, has ``def`` for
+            ``async def``, or a method cannot be called in every way in which its interface's can.
     """
 
     def declare(cls: Class) -> Class:
@@ -118,7 +118,7 @@ def implementation() -> Callable[[Class], Class]:
             raise ServiceConfigurationError(f"{cls.__qualname__} does not implement {', '.join(sorted(missing))}")
         for each in services:
             for method in each.methods.values():
-                _check_colour(cls, method.name, method.is_async)
+                check_substitute(cls, each.type, method)
         setattr(cls, IMPLEMENTATION, True)
         return cls
 
@@ -137,12 +137,6 @@ def idempotent(function: Function) -> Function:
 def is_implementation(cls: type) -> bool:
     """Tell whether a class itself was declared with ``@implementation()``."""
     return bool(vars(cls).get(IMPLEMENTATION))
-
-
-def _check_colour(cls: type, name: str, is_async: bool) -> None:
-    if inspect.iscoroutinefunction(inspect.unwrap(getattr(cls, name))) != is_async:
-        wanted = "async def" if is_async else "def"
-        raise ServiceConfigurationError(f"{cls.__qualname__}.{name} has to be '{wanted}', as in its interface")
 
 
 def _check_text(name: object, decorator: str) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 
 from gemstone_events import strict_json
+from gemstone_events.cancellation import end
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.management.component import AbstractComponent, Component, ComponentStatus
 from gemstone_events.management.descriptors import ComponentDescriptor
 from gemstone_events.management.health import CheckResult, Health, HealthCheckManager, HealthStatus
 from gemstone_events.management.implementations import Implementations
 from gemstone_events.management.presence_registry import PresenceComponentRegistry
-from gemstone_events.management.registry import ComponentRegistry, LocalComponentRegistry, cancel
+from gemstone_events.management.registry import ComponentRegistry, LocalComponentRegistry
 from gemstone_events.rpc.allow_list import AllowList
 from gemstone_events.rpc.methods import Method
 from gemstone_events.rpc.wires.http.handlers import GemstoneCustomHandler
@@ -121,7 +122,7 @@ class ComponentHost:
 
     async def stop(self) -> None:
         """Shut the components down, the last one first; each one is, even if another raises. Twice is harmless."""
-        await cancel(self._checking)
+        await end(self._checking)
         self._checking = None
         self._checks.cancel()
         running, self._running = self._running, []

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import Iterable, Sequence
 
 from redis.asyncio import Redis
@@ -11,10 +10,12 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from gemstone_events import strict_json
+from gemstone_events.cancellation import end
+from gemstone_events.countdown import Countdown
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.management.addresses import ChannelAddress, ChannelInstances, TrustedAddresses, by_channel
 from gemstone_events.management.descriptors import ComponentDescriptor
-from gemstone_events.management.registry import PollingRegistry, cancel, check_addresses
+from gemstone_events.management.registry import PollingRegistry, check_addresses
 from gemstone_events.names import check_name
 from gemstone_events.rpc.allow_list import AllowList
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
@@ -96,7 +97,7 @@ class RedisComponentRegistry(PollingRegistry):
     async def close(self) -> None:
         """Renew and look no more; what is still registered runs out by itself. Twice is harmless."""
         await super().close()
-        await cancel(self._renewal)
+        await end(self._renewal)
         self._renewal = None
         await self._forget_news()
 
@@ -154,8 +155,8 @@ class RedisComponentRegistry(PollingRegistry):
                 self._news = redis, redis.pubsub(ignore_subscribe_messages=True)
                 await self._news[1].subscribe(self._prefix)
                 return  # what changed until now was told to nobody
-            deadline = time.monotonic() + self._interval
-            while (left := deadline - time.monotonic()) > 0:
+            countdown = Countdown(self._interval)
+            while (left := countdown.left) > 0:
                 if await self._news[1].get_message(timeout=left) is not None:
                     return
         except (RedisError, OSError) as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
+from gemstone_events.cancellation import end
 from gemstone_events.errors import GemstoneError, ServiceConfigurationError
 from gemstone_events.management.addresses import ChannelAddress, ChannelInstances, by_channel
 from gemstone_events.management.channel import Channel
@@ -15,7 +16,6 @@ from gemstone_events.management.health import HealthStatus
 from gemstone_events.rpc.discovery.outage import Outage
 from gemstone_events.schemes import mask
 
-_CANCEL_SECONDS = 0.1
 _HTTP_STATUS = {HealthStatus.OK: 200, HealthStatus.WARNING: 429, HealthStatus.ERROR: 500}
 
 _logger = logging.getLogger("gemstone_events.management")
@@ -142,7 +142,7 @@ class PollingRegistry(ComponentRegistry):
 
     async def close(self) -> None:
         """Look no more. Twice is harmless."""
-        await cancel(self._poller)
+        await end(self._poller)
         self._poller = None
 
     @abstractmethod
@@ -183,17 +183,6 @@ def check_addresses(addresses: Iterable[ChannelAddress]) -> None:
             raise ServiceConfigurationError(
                 f"the address {mask(address.uri)} holds a password: register it without, whoever calls has his own"
             )
-
-
-async def cancel(task: asyncio.Task[object] | None) -> None:
-    """End a task of the running loop, and wait until it has ended."""
-    if task is None or task.get_loop() is not asyncio.get_running_loop():
-        return
-    while not task.done():  # a library may swallow a cancellation: redis does when its timeout is due
-        task.cancel()
-        await asyncio.wait([task], timeout=_CANCEL_SECONDS)
-    if not task.cancelled():
-        task.exception()  # nobody else asks for it
 
 
 def _is_running(task: asyncio.Task[None] | None) -> bool:

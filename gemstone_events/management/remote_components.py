@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from gemstone_events.call_scope import current_call_scope
+from gemstone_events.countdown import Countdown
 from gemstone_events.management.addresses import ChannelInstances
 from gemstone_events.management.channel import Channel
 from gemstone_events.management.channels import ChannelManager
@@ -47,12 +48,14 @@ class RemoteComponents:
             call: the method and its JSON parameters.
         """
         seconds = self._manager.settings.timeout if call.timeout is None else call.timeout
-        deadline = time.monotonic() + seconds
         scope = current_call_scope()
         if scope is not None:
-            deadline = min(deadline, scope.deadline)
+            seconds = min(seconds, scope.seconds_left)
+        countdown = Countdown(seconds)
         self._is_closed = False
-        return self._manager.home.run(lambda wires: self._call(component, preferred, call, deadline, wires), deadline)
+        return self._manager.home.run(
+            lambda wires: self._call(component, preferred, call, countdown, wires), time.monotonic() + seconds
+        )
 
     def report(self) -> dict[str, JsonValue]:
         """Return the known addresses by component and channel, without credentials."""
@@ -67,24 +70,23 @@ class RemoteComponents:
         await self._searches.close()
 
     async def _call(
-        self, component: Component, preferred: str, call: MethodCall, deadline: float, wires: Wires
+        self, component: Component, preferred: str, call: MethodCall, countdown: Countdown, wires: Wires
     ) -> JsonValue:
         if component.name not in self._channels or not self._open(component, preferred):
-            await self._look(component, deadline)
+            await self._look(component, countdown)
         failure: RemoteServiceError | None = None
         for is_last in (False, True):
             for channel in self._open(component, preferred):
-                left = deadline - time.monotonic()
-                if failure is not None and left <= 0:
+                if failure is not None and not countdown.left:
                     raise failure
                 try:
-                    return await channel.invoke(replace(call, timeout=max(left, 0.001)), wires)
+                    return await channel.invoke(replace(call, timeout=max(countdown.left, 0.001)), wires)
                 except RemoteServiceError as error:
                     if not _may_go_on(error, call):
                         raise
                     failure = error if failure is None or is_outcome_known(failure) else sum_of(failure, error)
             try:
-                if is_last or not await self._has_moved(component, deadline):
+                if is_last or not await self._has_moved(component, countdown):
                     break
             except ServiceUnreachableError:
                 if failure is None:
@@ -100,17 +102,17 @@ class RemoteComponents:
         own = self._registry.own_channel
         return sorted(channels, key=lambda channel: (channel.name != preferred, channel.name != own))
 
-    async def _has_moved(self, component: Component, deadline: float) -> bool:
+    async def _has_moved(self, component: Component, countdown: Countdown) -> bool:
         """Ask the registry anew; tell whether it knows other addresses than before."""
         before = {url for channel in self._channels.get(component.name, ()) for url in channel.urls}
-        await self._look(component, deadline)
+        await self._look(component, countdown)
         return any(url not in before for channel in self._channels[component.name] for url in channel.urls)
 
-    async def _look(self, component: Component, deadline: float) -> None:
+    async def _look(self, component: Component, countdown: Countdown) -> None:
         if self._is_closed:
             raise ServiceUnreachableError(f"the manager was closed before {component.name!r} was found: not called")
         try:
-            await self._searches.find(component.name, partial(self._ask, component), deadline - time.monotonic())
+            await self._searches.find(component.name, partial(self._ask, component), countdown.left)
         except TimeoutError:
             raise ServiceUnreachableError(
                 f"{self._registry} did not say in time where the component {component.name!r} is: not called"

@@ -235,7 +235,7 @@ class Caller:
             headers = {**headers, **check_headers(self._credentials.headers(outgoing.body))}
         request = WireRequest(outgoing.body, left, headers, is_answered=bool(outgoing.calls))
         try:
-            async with self._timeouts.within(left + _GRACE_SECONDS) as deadline:
+            with self._timeouts.within(left + _GRACE_SECONDS) as deadline:
                 return await wire.call(self.url, request)
         except TimeoutError as error:
             if isinstance(error, CallTimeoutError) or not deadline.expired():

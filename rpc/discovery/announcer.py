@@ -5,6 +5,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 
+from gemstone_events.cancellation import end
 from gemstone_events.rpc.discovery.outage import Outage
 from gemstone_events.rpc.discovery.own_brokers import announceable
 from gemstone_events.rpc.discovery.strategy_runner import StrategyFailedError, StrategyRunner
@@ -49,9 +50,7 @@ class Announcer:
     async def stop(self) -> None:
         """Announce no more, and take everything back. Twice is harmless."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)
         if tasks:
             await asyncio.gather(*(self._withdraw(strategy) for strategy in self._strategies))
 

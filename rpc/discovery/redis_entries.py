@@ -1,5 +1,6 @@
 """Sorted sets in Redis whose members run out by themselves: the score of each is the time until which it is good."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
@@ -46,9 +47,12 @@ class RedisEntries:
         Raises:
             ServiceUnreachableError: Redis cannot be used now.
         """
+        redis = self.client()  # as a context manager it would stay open where it is cancelled while it closes
         try:
-            async with self.client() as redis:
+            try:
                 yield redis
+            finally:
+                await asyncio.shield(redis.aclose())
         except (RedisError, OSError) as error:
             raise ServiceUnreachableError(f"{self} cannot be used: {error}") from error
 

@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.loopback import is_loopback
 from gemstone_events.url_options import TLS_OPTIONS, read_options
+from gemstone_events.urls import check_visible
 
 _SHAPE = "redis[s]://user:password@host:port/database or unix:///path/redis.sock?db=0"
 _OPTIONS = {"redis": (), "rediss": TLS_OPTIONS, "unix": ("db",)}
@@ -81,6 +82,10 @@ def parse_redis_url(url: str) -> RedisServer:
     Raises:
         ServiceConfigurationError: it is no such URL. The error never quotes it, for the password's sake.
     """
+    try:
+        check_visible(url)
+    except ValueError as error:
+        raise _unfit(str(error)) from None
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Generic, TypeVar
 
+from gemstone_events.cancellation import end
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
 
 T = TypeVar("T")
@@ -55,11 +56,7 @@ class SharedSearches(Generic[T]):
 
     async def close(self) -> None:
         """End all searches of the running loop. Twice is harmless."""
-        loop = asyncio.get_running_loop()
-        running = [search for search in self._searches.values() if search.get_loop() is loop]
-        for search in running:
-            search.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await end(*self._searches.values())
 
     def _end(self, name: str, ended: asyncio.Task[T]) -> None:
         if self._searches.get(name) is ended:

@@ -4,17 +4,17 @@ from urllib.parse import SplitResult, urlsplit
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.schemes import mask
+from gemstone_events.urls import check_visible
 
 
 def split_url(url: str) -> SplitResult:
     """Return the parts of a URL, as they are written.
 
     Raises:
-        ServiceConfigurationError: it is none. ``urlsplit`` alone drops line breaks and tabs without a word.
+        ServiceConfigurationError: it is none, or holds what cannot be seen.
     """
     try:
-        if not url.isprintable():
-            raise ValueError("it holds characters that cannot be seen")
+        check_visible(url)
         return urlsplit(url)
     except ValueError as error:
         raise ServiceConfigurationError(f"{mask(url)!r} is no URL: {error}") from error

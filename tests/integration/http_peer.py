@@ -2,9 +2,14 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+
+from gemstone_events.rpc.wires.http.application import RpcApplication
+from gemstone_events.rpc.wires.http.server import HttpServer
+from tests.waiting import until
 
 PATIENCE = 10.0
 """Seconds that anything may take before a test fails."""
@@ -53,6 +58,38 @@ class Client:
                 return await self.reader.read() == b""
             except ConnectionResetError:
                 return True
+
+
+@dataclass
+class Served:
+    """An application that is served on a port of this machine."""
+
+    server: HttpServer
+    application: RpcApplication
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        """Open a connection."""
+        async with connected(self.server.port) as client:
+            yield client
+
+    async def ask(self, raw: bytes) -> Response:
+        """Ask by a connection of its own."""
+        async with self.client() as client:
+            return await client.ask(raw)
+
+    async def begin_to_stop(self, seconds: float = 1000.0) -> "asyncio.Task[bool]":
+        """Stop the server, and return when it takes no more connections."""
+        stopping = asyncio.create_task(self.server.stop(seconds))
+        await until(lambda: not self._is_listening())
+        return stopping
+
+    def _is_listening(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.server.port), 1.0).close()
+        except OSError:
+            return False
+        return True
 
 
 @asynccontextmanager

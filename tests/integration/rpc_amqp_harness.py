@@ -19,20 +19,11 @@ from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import Answer, ClientSettings, ServerSettings, WireRequest
 from gemstone_events.rpc.wires.amqp.client import AmqpClientWire
 from gemstone_events.rpc.wires.amqp.server import AmqpServerWire, open_url
+from tests.waiting import until
 
 PEER = Path(__file__).parent / "rpc_amqp_peer.py"
 DEADLINE = 20.0
 OVERDUE = 2.0
-
-
-async def eventually(happened: Callable[[], bool], what: str, seconds: float = DEADLINE) -> None:
-    """Wait until something becomes true that announces itself to nobody."""
-    try:
-        async with asyncio.timeout(seconds):
-            while not happened():
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise AssertionError(f"waited in vain for {what}") from None
 
 
 async def echo(body: bytes, context: CallContext) -> bytes:
@@ -183,7 +174,7 @@ class Tally:
             AssertionError: the books do not balance.
         """
         tasks = [asyncio.create_task(self.call(wire, url, n, 0.0 if n < 20 else 60.0, timeout)) for n in range(calls)]
-        await eventually(lambda: self.answered == 20, "the quick calls")
+        await until(lambda: self.answered == 20, "the quick calls")
         began = time.monotonic()
         await trouble
         await asyncio.gather(*tasks)

@@ -1,5 +1,6 @@
 """``gemstone --help`` and ``gemstone run``, as people run them."""
 
+import asyncio
 import re
 import signal
 import socket
@@ -10,8 +11,25 @@ from pathlib import Path
 import pytest
 
 from gemstone_events import Principal, TokenTable
+from gemstone_events.cli.reloading import Reloader
 from gemstone_events.testing.private_server import free_port
-from tests.integration.cli_process import SHOP, Gemstone, command, eventually, fails, start_shop
+from tests.integration.cli_process import SECONDS, SHOP, Gemstone, command, eventually, fails, start_shop
+
+UNMADE = """
+from gemstone_events import MicroService
+class Unmade(MicroService):
+    name = "unmade"
+    def __init__(self):
+        undefined
+class Sum(MicroService):
+    name = "sum"
+    def __init__(self):
+        1 + None
+class Needy(MicroService):
+    name = "needy"
+    def __init__(self, database):
+        super().__init__()
+"""
 
 
 @pytest.fixture
@@ -153,7 +171,24 @@ def test_a_service_that_starts_on_import_is_told_where_to_put_start(gemstone: Ge
         (["shop:OutOfStock"], "is no service"),
         (["broken"], "importing broken failed: '\\(' was never closed"),
         (["failing"], r"importing failing failed: ZeroDivisionError: .*failing\.py, line 2; --debug shows"),
-        (["lacking"], "importing lacking failed: ModuleNotFoundError: No module named 'not_installed'"),
+        (
+            ["lacking"],
+            r"importing lacking failed: ModuleNotFoundError: No module named 'not_installed' \(.*lacking\.py, line 1;",
+        ),
+        (
+            ["misspelt"],
+            r"importing misspelt failed: ImportError: .* 'MicroServce' .* \(.*misspelt\.py, line 2; --debug shows",
+        ),
+        (["deep"], r"importing deep failed: InvalidPatternError: .*'a\.\.b'.* \(.*deep\.py, line 5; --debug shows"),
+        (["json_deep.py"], r"importing json_deep failed: JSONDecodeError: .* \(.*json_deep\.py, line 2; --debug shows"),
+        (["unread.py"], r"importing unread failed: SyntaxError: .* \(.*unread\.py, line 2; --debug shows"),
+        (["null.py"], "importing null failed: .*null bytes"),
+        (
+            ["unmade:Unmade"],
+            r"making unmade:Unmade failed: NameError: .*'undefined'.* \(.*unmade\.py, line 6; --debug shows",
+        ),
+        (["unmade:Sum"], r"making unmade:Sum failed: TypeError: .* \(.*unmade\.py, line 10; --debug shows"),
+        (["unmade:Needy"], "unmade:Needy cannot be made without arguments: missing a required argument: 'database'"),
         (
             ["two.py"],
             "two.py has 2 services, One, Two: choose one as two.py:One, or run all: gemstone run two.py:One two.py:Two",
@@ -173,6 +208,13 @@ def test_what_cannot_start_says_why_in_one_line(gemstone: Gemstone, arguments: l
     gemstone.write("broken.py", "print(")
     gemstone.write("failing.py", "\n1 / 0\n")
     gemstone.write("lacking.py", "import not_installed\n")
+    gemstone.write("misspelt.py", "\nfrom gemstone_events import MicroServce\n")
+    gemstone.write("json_deep.py", "import json\njson.loads('{')\n")
+    gemstone.write("unread.py", "import ast\nast.literal_eval('1 +')\n")
+    gemstone.write("null.py", "\0")
+    handler = "from gemstone_events import event_handler\n    @event_handler('a..b')\n    def handle(self, body): ...\n"
+    gemstone.write("deep.py", f"{service.format('Deep', repr('deep'))}    {handler}")
+    gemstone.write("unmade.py", UNMADE)
     gemstone.write("two.py", service.format("One", "'one'") + service.format("Two", "'two'"))
     gemstone.write("empty.py", "")
     gemstone.write("nameless.py", service.format("Nameless", None))
@@ -216,6 +258,16 @@ def test_output_that_cannot_be_written_is_a_failure() -> None:
     assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device (--debug shows where)\n")
 
 
+def test_a_mistake_in_an_installed_service_is_told_with_its_own_line(gemstone: Gemstone) -> None:
+    packages = gemstone.folder / "site-packages"
+    (packages / "installed").mkdir(parents=True)
+    (packages / "installed" / "__init__.py").write_text("import json\njson.loads('{')\n")
+    error = fails(gemstone, "run", "installed:Shop", environment={"PYTHONPATH": str(packages)})
+    assert re.search(
+        r"importing installed failed: JSONDecodeError: .* \(.*installed/__init__\.py, line 2; --debug", error
+    )
+
+
 def test_debug_shows_the_traceback(gemstone: Gemstone) -> None:
     gemstone.write("failing.py", "\n1 / 0\n")
     done = subprocess.run(
@@ -252,12 +304,36 @@ def test_a_signal_to_the_reloader_drains_the_service(gemstone: Gemstone, number:
     assert shop.lines[-1].endswith("stopping")
 
 
-def test_a_reloader_that_waits_for_a_change_ends_on_a_signal(gemstone: Gemstone) -> None:
+async def test_a_signal_while_a_service_is_being_started_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reloader = Reloader(["registry", "--port=0"], [tmp_path])
+    start = asyncio.create_subprocess_exec
+    children = []
+
+    async def start_and_signal(*words: str) -> asyncio.subprocess.Process:
+        children.append(await start(*words))
+        reloader._on_signal()
+        return children[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start_and_signal)
+    try:
+        async with asyncio.timeout(SECONDS):
+            assert await reloader.run() == 0
+    finally:
+        for child in children:
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_reloader_that_waits_for_a_change_ends_well_on_a_signal(gemstone: Gemstone, number: signal.Signals) -> None:
     gemstone.write("shop.py", "print(")
     shop = gemstone.start("run", "shop", "--reload")
     shop.wait_for("waiting for a change")
-    shop.signal(signal.SIGTERM)
-    assert shop.status() == 1
+    shop.signal(number)
+    assert shop.status() == 0
 
 
 def test_a_command_whose_output_is_closed_does_its_work_all_the_same(gemstone: Gemstone) -> None:

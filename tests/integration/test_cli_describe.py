@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -268,6 +269,22 @@ def test_private_methods_are_shown_to_callers_that_the_service_knows(gemstone: G
         assert "list" not in names(json.loads(gemstone("describe", url)[0]))
 
 
+def test_who_gives_headers_and_is_shown_nothing_private_is_told(gemstone: Gemstone, desk: str) -> None:
+    wrong, right = ("--header", "X-Key: simsalabim"), ("--header", "X-Key: sesame")
+    told = "shows no private method: it has none, or does not accept the headers that were given\n"
+    for url in (desk, bus(gemstone), desk.replace("/api", "/openrpc.json")):
+        document, note = gemstone("describe", url, *wrong)
+        assert names(json.loads(document)) == PUBLIC
+        assert note == f"note: {url} {told}"
+        assert gemstone("describe", url, *right)[1] == gemstone("describe", url)[1] == ""
+    assert gemstone("generate-client", desk, *wrong)[1].endswith(told)
+    assert gemstone("describe", desk, "--asyncapi", *wrong)[1] == ""
+    assert gemstone("describe", "desk.py", *wrong)[1] == ""
+    printed, note = gemstone("compat", "desk.py", desk, *wrong, status=1)
+    assert "methods/list: the method is gone, or private and not shown to strangers" in printed
+    assert note == f"note: {desk} {told}"
+
+
 def test_events_are_described_by_module_and_by_url(gemstone: Gemstone, desk: str) -> None:
     static = json.loads(gemstone("describe", "desk.py", "--asyncapi")[0])
     running = json.loads(gemstone("describe", desk, "--asyncapi")[0])
@@ -327,7 +344,10 @@ def test_where_all_callers_have_to_be_known_so_have_those_who_ask_for_documents(
         assert status == 401
         assert headers["WWW-Authenticate"]
         assert get(url.replace("/api", path), **{"X-Key": "sesame"})[0] == 200
-    assert "callers that it knows" in fails(gemstone, "describe", url)
+    for target in ([url], [url, "--asyncapi"]):
+        assert re.search("only (to )?callers that .* knows?: say who", fails(gemstone, "describe", *target))
+        refused = fails(gemstone, "describe", *target, "--header=X-Key: simsalabim")
+        assert refused.endswith(": it does not accept the headers that were given")
     assert "--header" in fails(gemstone, "describe", url, "--asyncapi")
     document = json.loads(gemstone("describe", url, "--header", "X-Key: sesame")[0])
     assert "list" in names(document)
@@ -511,9 +531,27 @@ import dataclasses
 import datetime as dt
 import enum
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Generic, NamedTuple, NotRequired, TypedDict, TypeVar
 
 from gemstone_events import MicroService, exposed_method
+
+T = TypeVar("T")
+
+
+class Film(TypedDict):
+    title: str
+    shown: NotRequired[dt.date]
+
+
+class Seat(NamedTuple):
+    row: int
+    place: str = "a"
+
+
+@dataclass
+class Page(Generic[T]):
+    items: list[T]
+    next: Page[T] | None = None
 
 
 class Access(enum.IntFlag):
@@ -551,6 +589,14 @@ class Wild(MicroService):
     def keep(self, value: Everything) -> Everything:
         return value
 
+    @exposed_method("films")
+    def films(self, page: Page[Film], best: Film | None = None) -> Page[Film]:
+        return Page([*page.items, *([best] if best else [])], page)
+
+    @exposed_method("seats")
+    def seats(self, *seats: Seat) -> Page[Seat]:
+        return Page(list(seats))
+
     @exposed_method("pick")
     def pick(self, key: str) -> int | str | None:
         return {"one": 1}.get(key)
@@ -564,7 +610,7 @@ USE_WILD = """
 import datetime as dt
 import sys
 
-from wild_client import Everything, Rich, Wild
+from wild_client import Everything, Film, PageFilm, Rich, Seat, Wild
 
 with Wild(sys.argv[1]) as wild:
     first = wild.keep(Everything())
@@ -574,6 +620,12 @@ with Wild(sys.argv[1]) as wild:
         kept = wild.keep(sent)
         assert (kept.day, kept.note, kept.either, kept.field_) == (day, None, "a", "g")
         assert type(kept.day) is type(day)
+        assert kept.other == [Rich(x=1, y=2)]
+    page = PageFilm(items=[Film(title="a", shown=dt.date(2026, 1, 2))])
+    films = wild.films(page, Film(title="b"))
+    assert (films.items, films.next) == ([*page.items, Film(title="b")], page)
+    assert films.items[1].shown is None
+    assert wild.seats(Seat(row=1), Seat(row=2, place="b")).items[1].place == "b"
     assert (wild.pick("one"), wild.pick("two")) == (1, None)
     assert wild.total(1, 2, 3) == 6
 print("done")

@@ -133,6 +133,20 @@ Slow(skip_configuration=True).start()
     assert again.end(signal.SIGTERM)[0] == 0
 
 
+def test_a_signal_ends_a_start_that_takes_for_ever(start):
+    process = start(
+        """
+class Waiting(Service):
+    async def on_service_start(self):
+        print("begun", flush=True)
+        await asyncio.Event().wait()
+Waiting().start()
+"""
+    )
+    assert process.line() == "begun"
+    assert process.end(signal.SIGTERM)[0] == 0
+
+
 def test_a_blocking_handler_that_never_ends_does_not_keep_the_process(start):
     process = start(
         """

@@ -10,7 +10,8 @@ import pytest
 
 from gemstone_events.rpc.wires.amqp.server import AmqpServerWire
 from gemstone_events.testing.proxy import FaultProxy
-from tests.integration.rpc_amqp_harness import eventually, serving
+from tests.integration.rpc_amqp_harness import serving
+from tests.waiting import until
 
 PATIENCE = 30.0
 
@@ -90,6 +91,6 @@ async def test_a_service_tells_of_the_loss_in_its_own_words(
 async def lose(proxy: FaultProxy, server: AmqpServerWire) -> None:
     await proxy.refuse()
     proxy.reset_connections()
-    await eventually(lambda: not server.status().serving, "the loss")
+    await until(lambda: not server.status().serving, "the loss")
     await proxy.accept()
-    await eventually(lambda: server.status().serving, "the return")
+    await until(lambda: server.status().serving, "the return")

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import aio_pika
@@ -23,30 +22,16 @@ from gemstone_events.rpc.call_errors import (
 )
 from gemstone_events.rpc.wire import WireRequest
 from gemstone_events.rpc.wires.amqp.client import AmqpClientWire
-from tests.integration.rpc_amqp_harness import Held, Tally, client, eventually, send, serving
-
-
-@pytest.fixture
-def url(rabbitmq_url: str) -> str:
-    return f"{rabbitmq_url}#orders"
-
-
-@pytest.fixture
-async def wire(namespace: str) -> AsyncIterator[AmqpClientWire]:
-    async with client(namespace) as made:
-        yield made
-
-
-@pytest.fixture
-async def stranger(rabbitmq_url: str) -> AsyncIterator[AbstractChannel]:
-    """A client of another author."""
-    connection = await aio_pika.connect(rabbitmq_url)
-    async with connection:
-        yield await connection.channel()
+from tests.integration.rpc_amqp_harness import Held, Tally, send, serving
+from tests.waiting import until
 
 
 async def test_forged_and_doubled_answers_are_counted_and_ignored(
-    wire: AmqpClientWire, url: str, namespace: str, stranger: AbstractChannel, request: pytest.FixtureRequest
+    amqp_wire: AmqpClientWire,
+    orders_url: str,
+    namespace: str,
+    stranger: AbstractChannel,
+    request: pytest.FixtureRequest,
 ) -> None:
     queue = await stranger.declare_queue(f"{namespace}.rpc.orders", durable=True)
 
@@ -59,10 +44,10 @@ async def test_forged_and_doubled_answers_are_counted_and_ignored(
     await queue.consume(answer_thrice, no_ack=True)
     tally = Tally(request.node.name)
     began = time.monotonic()
-    await asyncio.gather(*(tally.call(wire, url, number, 0.0, 30.0) for number in range(100)))
+    await asyncio.gather(*(tally.call(amqp_wire, orders_url, number, 0.0, 30.0) for number in range(100)))
     tally.balance(100, time.monotonic() - began)
     assert tally.answered == 100
-    await eventually(lambda: wire.counts.unexpected == 300, "the forged, the doubled and the nameless answers")
+    await until(lambda: amqp_wire.counts.unexpected == 300, "the forged, the doubled and the nameless answers")
     await queue.delete(if_unused=False, if_empty=False)
 
 
@@ -80,8 +65,8 @@ async def test_any_amqp_client_calls_with_a_reply_queue_of_its_own(
 
 
 async def test_a_deleted_reply_queue_hurts_only_its_owner(
-    wire: AmqpClientWire,
-    url: str,
+    amqp_wire: AmqpClientWire,
+    orders_url: str,
     rabbitmq_url: str,
     namespace: str,
     stranger: AbstractChannel,
@@ -93,23 +78,23 @@ async def test_a_deleted_reply_queue_hurts_only_its_owner(
     async with serving(rabbitmq_url, namespace, held.answer) as server:
         for _ in range(100):
             await send(stranger, f"{namespace}.rpc.orders", aio_pika.Message(b"[1]", reply_to=replies.name))
-        ours = [asyncio.create_task(tally.call(wire, url, number, 0.0, 30.0)) for number in range(100)]
-        await eventually(lambda: len(held.calls) == 200, "the calls")
+        ours = [asyncio.create_task(tally.call(amqp_wire, orders_url, number, 0.0, 30.0)) for number in range(100)]
+        await until(lambda: len(held.calls) == 200, "the calls")
         began = time.monotonic()
         await replies.delete()
         held.release.set()
         await asyncio.gather(*ours)
         tally.balance(100, time.monotonic() - began)
         assert tally.answered == 100
-        await eventually(lambda: server.counts.undeliverable == 100, "the undeliverable answers")
+        await until(lambda: server.counts.undeliverable == 100, "the undeliverable answers")
         assert server.status().serving
 
 
 @pytest.mark.parametrize("reply_to", ["{}.rpc.orders", "{}.anything", "amq.topic", "amq.ctag"])
 async def test_nobody_has_a_service_write_into_queues_that_are_not_for_answers(
     reply_to: str,
-    wire: AmqpClientWire,
-    url: str,
+    amqp_wire: AmqpClientWire,
+    orders_url: str,
     rabbitmq_url: str,
     namespace: str,
     stranger: AbstractChannel,
@@ -120,8 +105,8 @@ async def test_nobody_has_a_service_write_into_queues_that_are_not_for_answers(
     async with serving(rabbitmq_url, namespace, held.answer) as server:
         message = aio_pika.Message(b"[1]", reply_to=reply_to.format(namespace))
         await send(stranger, f"{namespace}.rpc.orders", message)
-        await eventually(lambda: server.counts.forbidden == 1, "the refusal")
-        assert await wire.call(url, WireRequest(b"2", 10.0)) == b"2"
+        await until(lambda: server.counts.forbidden == 1, "the refusal")
+        assert await amqp_wire.call(orders_url, WireRequest(b"2", 10.0)) == b"2"
     assert [body for body, _ in held.calls] == [b"2"]
     assert "wants its answer in the queue" in caplog.text
 
@@ -170,7 +155,7 @@ async def test_odd_headers_are_passed_over(rabbitmq_url: str, namespace: str, st
     async with serving(rabbitmq_url, namespace, held.answer):
         message = aio_pika.Message(b"1", headers=headers, expiration=7.5, user_id="guest")
         await send(stranger, f"{namespace}.rpc.orders", message)
-        await eventually(lambda: bool(held.calls), "the call")
+        await until(lambda: bool(held.calls), "the call")
     [(_, context)] = held.calls
     assert context.headers == {"upper": "a", "number": "3"}
     assert context.timeout is not None
@@ -179,20 +164,20 @@ async def test_odd_headers_are_passed_over(rabbitmq_url: str, namespace: str, st
 
 
 async def test_a_deleted_queue_is_declared_anew_and_served_again(
-    wire: AmqpClientWire, url: str, rabbitmq_url: str, namespace: str, stranger: AbstractChannel
+    amqp_wire: AmqpClientWire, orders_url: str, rabbitmq_url: str, namespace: str, stranger: AbstractChannel
 ) -> None:
     held = Held()
     async with serving(rabbitmq_url, namespace, held.answer) as server:
-        begun = asyncio.create_task(wire.call(url, WireRequest(b"begun", 30.0)))
-        await eventually(lambda: bool(held.calls), "the call")
+        begun = asyncio.create_task(amqp_wire.call(orders_url, WireRequest(b"begun", 30.0)))
+        await until(lambda: bool(held.calls), "the call")
         await stranger.queue_delete(f"{namespace}.rpc.orders")
-        await eventually(lambda: server.status().serving, "the server to mend it")
+        await until(lambda: server.status().serving, "the server to mend it")
         held.release.set()
         assert await begun == b"begun"
 
         async def is_answered() -> bool:
             with contextlib.suppress(ServiceNotFoundError):
-                return await wire.call(url, WireRequest(b"2", 10.0)) == b"2"
+                return await amqp_wire.call(orders_url, WireRequest(b"2", 10.0)) == b"2"
             return False
 
         async with asyncio.timeout(10.0):
@@ -227,8 +212,8 @@ def broken(frames: bytes) -> bytes:
 async def test_a_message_that_aiormq_cannot_read_ends_no_connection(
     properties: dict[str, object],
     routing_key: str,
-    wire: AmqpClientWire,
-    url: str,
+    amqp_wire: AmqpClientWire,
+    orders_url: str,
     rabbitmq_url: str,
     namespace: str,
     stranger: AbstractChannel,
@@ -250,8 +235,8 @@ async def test_a_message_that_aiormq_cannot_read_ends_no_connection(
             )
         )
         await channel.write_queue.put(ChannelFrame(broken(frames), should_close=False))
-        await eventually(lambda: server.counts.refused + len(held.calls) == 1, "the message")
-        assert await wire.call(url, WireRequest(b"2", 10.0)) == b"2"
+        await until(lambda: server.counts.refused + len(held.calls) == 1, "the message")
+        assert await amqp_wire.call(orders_url, WireRequest(b"2", 10.0)) == b"2"
         assert server.counts.lost == 0
         assert len(held.calls) == (2 if routing_key else 1)
     assert (await stranger.declare_queue(queue, durable=True)).declaration_result.message_count == 0

@@ -5,12 +5,10 @@ import inspect
 import json
 import logging
 import random
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +24,13 @@ from gemstone_events.rpc.dispatcher import Dispatcher, DispatchLimits
 from gemstone_events.rpc.methods import Method, MethodTable
 from gemstone_events.rpc.protocol import JsonRpcRequest
 from gemstone_events.rpc.request_handler import RpcHandler
-from gemstone_events.rpc.wires.http.application import HttpLimits, RpcApplication, WebPages, make_application
+from gemstone_events.rpc.wires.http.application import HttpLimits, WebPages, make_application
 from gemstone_events.rpc.wires.http.guard import HttpGuard
 from gemstone_events.rpc.wires.http.handlers import GemstoneCustomHandler, TornadoJsonRpcHandler
 from gemstone_events.rpc.wires.http.health import ALWAYS_HEALTHY, HealthCheck, HealthChecks, HealthReport
 from gemstone_events.rpc.wires.http.server import HttpServer
-from tests.integration.http_peer import PATIENCE, Client, Response, connected
+from tests.integration.http_peer import PATIENCE, Client, Served
+from tests.waiting import until
 
 LIMITS = HttpLimits()
 NO_PAGES = WebPages()
@@ -40,21 +39,10 @@ FORTY_TWO = {"jsonrpc": "2.0", "result": 42, "id": 1}
 
 
 @dataclass
-class Service:
+class Service(Served):
     """A served application and what happened in it."""
 
-    server: HttpServer
-    application: RpcApplication
     marks: list[object] = field(default_factory=list)
-
-    @asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
-        async with connected(self.server.port) as client:
-            yield client
-
-    async def ask(self, raw: bytes) -> Response:
-        async with self.client() as client:
-            return await client.ask(raw)
 
 
 def post(body: bytes = ADD, path: str = "/api", **headers: str) -> bytes:
@@ -127,12 +115,6 @@ async def serving(
         yield Service(server, application, marks)
     finally:
         await server.stop(1.0)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 # Answers.
@@ -908,8 +890,7 @@ async def test_stopping_waits_for_calls_in_flight_and_answers_them() -> None:
     async with serving(Method("wait", wait)) as service, service.client() as client:
         await client.send(post(call("wait")))
         await started.wait()
-        stopping = asyncio.create_task(service.server.stop(1000))
-        await until(lambda: not _accepts(service.server.port))
+        stopping = await service.begin_to_stop()
         assert not stopping.done()
         may_end.set()
         response = await client.receive()
@@ -934,8 +915,7 @@ async def test_a_notification_whose_sender_is_gone_is_finished_before_the_server
         async with service.client() as client:
             await client.send(post(notification("work")))
             await started.wait()
-        stopping = asyncio.create_task(service.server.stop(1000))
-        await until(lambda: not _accepts(service.server.port))
+        stopping = await service.begin_to_stop()
         assert not stopping.done()
         may_end.set()
         async with asyncio.timeout(PATIENCE):
@@ -953,8 +933,7 @@ async def test_a_request_that_comes_while_the_server_stops_is_refused() -> None:
     async with serving(Method("wait", wait)) as service, service.client() as client:
         await client.send(post(call("wait")) + post(notification("mark", 1)))
         await started.wait()
-        stopping = asyncio.create_task(service.server.stop(1000))
-        await until(lambda: not _accepts(service.server.port))
+        stopping = await service.begin_to_stop()
         may_end.set()
 
         assert (await client.receive()).status == 200
@@ -997,8 +976,7 @@ async def test_a_large_answer_is_written_to_its_end_before_the_connection_is_clo
         await client.send(get("/large"))
         async with asyncio.timeout(PATIENCE):
             await client.reader.readuntil(b"\r\n\r\n")
-            stopping = asyncio.create_task(service.server.stop(1000))
-            await until(lambda: not _accepts(service.server.port))
+            stopping = await service.begin_to_stop()
             body = await client.reader.read()
             assert await stopping
 
@@ -1022,18 +1000,6 @@ async def test_a_server_on_localhost_listens_on_all_its_addresses_at_one_port() 
             assert (await Client(reader, writer).ask(post())).json == FORTY_TWO
             writer.close()
             await writer.wait_closed()
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    if shutil.which("openssl") is None:
-        pytest.skip("the openssl command is not installed")
-    pem = tmp_path / "server.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(pem), "-out", str(tmp_path / "certificate")]
-    subprocess.run(command, check=True, capture_output=True)
-    pem.write_text(pem.read_text() + (tmp_path / "certificate").read_text())
-    return pem
 
 
 async def test_calls_and_refusals_are_answered_over_tls(certificate: Path) -> None:
@@ -1061,14 +1027,6 @@ async def test_access_is_logged_where_somebody_listens(caplog: pytest.LogCapture
         "200 POST /api",
         "200 GET /health/live",
     ]
-
-
-def _accepts(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def _is_of_this_machine(address: str) -> bool:

@@ -4,9 +4,7 @@ import asyncio
 import base64
 import json
 import os
-import shutil
 import ssl
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -30,6 +28,7 @@ from gemstone_events.rpc.wire import ClientSettings, WireRequest
 from gemstone_events.rpc.wires.http import client
 from gemstone_events.rpc.wires.http.application import HttpLimits
 from gemstone_events.rpc.wires.http.client import HttpClientWire
+from tests.waiting import until
 
 PATIENCE = 10.0
 CALL = b'{"jsonrpc":"2.0","method":"add","params":[19,23],"id":1}'
@@ -84,8 +83,10 @@ def response(status: str = "200 OK", body: bytes = ANSWER, *headers: str) -> byt
     return "\r\n".join(lines).encode() + body
 
 
-def says(*parts: bytes, then_close: bool = False) -> Reply:
+def says(*parts: bytes, when: asyncio.Event | None = None, then_close: bool = False) -> Reply:
     async def reply(received: Received, writer: asyncio.StreamWriter) -> None:
+        if when is not None:
+            await when.wait()
         for part in parts:
             writer.write(part)
             await writer.drain()
@@ -367,15 +368,9 @@ async def test_a_large_body_is_sent_whole(wire: HttpClientWire) -> None:
 async def test_only_so_many_calls_wait_at_once() -> None:
     wire = HttpClientWire(ClientSettings(pending=2))
     go = asyncio.Event()
-
-    async def wait(received: Received, writer: asyncio.StreamWriter) -> None:
-        await go.wait()
-        writer.write(response())
-
-    async with asyncio.timeout(PATIENCE), serving(wait) as server:
+    async with asyncio.timeout(PATIENCE), serving(says(response(), when=go)) as server:
         calls = [asyncio.create_task(wire.call(server.url, request())) for _ in range(2)]
-        while len(server.received) < 2:
-            await asyncio.sleep(0.005)
+        await until(lambda: len(server.received) == 2)
         with pytest.raises(ServiceUnreachableError, match="not sent"):
             await wire.call(server.url, request())
         go.set()
@@ -386,15 +381,9 @@ async def test_only_so_many_calls_wait_at_once() -> None:
 
 async def test_closing_fails_what_is_under_way_and_a_closed_wire_can_be_used_again(wire: HttpClientWire) -> None:
     go = asyncio.Event()
-
-    async def wait(received: Received, writer: asyncio.StreamWriter) -> None:
-        await go.wait()
-        writer.write(response())
-
-    async with asyncio.timeout(PATIENCE), serving(wait) as server:
+    async with asyncio.timeout(PATIENCE), serving(says(response(), when=go)) as server:
         call = asyncio.create_task(wire.call(server.url, request()))
-        while not server.received:
-            await asyncio.sleep(0.005)
+        await until(lambda: server.received)
         await wire.close()
         await wire.close()
         with pytest.raises(OutcomeUnknownError):
@@ -406,8 +395,7 @@ async def test_closing_fails_what_is_under_way_and_a_closed_wire_can_be_used_aga
 async def test_a_caller_who_goes_away_is_counted(wire: HttpClientWire) -> None:
     async with asyncio.timeout(PATIENCE), serving(says()) as server:
         call = asyncio.create_task(wire.call(server.url, request()))
-        while not server.received:
-            await asyncio.sleep(0.005)
+        await until(lambda: server.received)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -487,18 +475,6 @@ async def test_headers_of_http_itself_are_refused(wire: HttpClientWire, name: st
 async def test_nobody_is_found_by_http(wire: HttpClientWire) -> None:
     with pytest.raises(ServiceConfigurationError, match="use a registry"):
         await wire.find("http://127.0.0.1:1/api", "*", 1.0)
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    if shutil.which("openssl") is None:
-        pytest.fail("the openssl command is not installed")
-    pem = tmp_path / "server.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(pem), "-out", str(tmp_path / "certificate")]
-    subprocess.run(command, check=True, capture_output=True)
-    pem.write_text(pem.read_text() + (tmp_path / "certificate").read_text())
-    return pem
 
 
 TLS_SCRIPT = """

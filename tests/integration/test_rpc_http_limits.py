@@ -20,11 +20,11 @@ from gemstone_events.rpc.dispatcher import Dispatcher, DispatchLimits
 from gemstone_events.rpc.errors import AccessDenied
 from gemstone_events.rpc.methods import Method, MethodTable
 from gemstone_events.rpc.request_handler import RpcHandler
-from gemstone_events.rpc.wires.http.application import HttpLimits, RpcApplication, make_application
+from gemstone_events.rpc.wires.http.application import HttpLimits, make_application
 from gemstone_events.rpc.wires.http.guard import HttpGuard
 from gemstone_events.rpc.wires.http.handlers import TornadoJsonRpcHandler
 from gemstone_events.rpc.wires.http.server import HttpServer
-from tests.integration.http_peer import PATIENCE, Client, Response, connected
+from tests.integration.http_peer import PATIENCE, Served
 
 MEBIBYTE = 1024 * 1024
 SECRET = "a-secret-of-many-bytes"
@@ -44,23 +44,6 @@ class Checked:
     def __call__(self, handler: RpcHandler) -> Principal | None:
         self.bodies.append(handler.request.body)
         return Principal("alice") if handler.request.headers.get("Authorization") == "Bearer good" else None
-
-
-@dataclass
-class Service:
-    """A served application."""
-
-    server: HttpServer
-    application: RpcApplication
-
-    @asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
-        async with connected(self.server.port) as client:
-            yield client
-
-    async def ask(self, raw: bytes) -> Response:
-        async with self.client() as client:
-            return await client.ask(raw)
 
 
 def post(headers: Mapping[str, str], body: bytes = WHO, **changed: str) -> bytes:
@@ -87,7 +70,7 @@ async def closed_service(
     limits: HttpLimits = LIMITS,
     call_timeout: float = 30.0,
     attempts: int = 0,
-) -> AsyncIterator[Service]:
+) -> AsyncIterator[Served]:
     authentication = Authentication(
         check, strategies=[BearerTokenStrategy()], attempts=FailedAttempts(attempts), required=True
     )
@@ -103,7 +86,7 @@ async def closed_service(
     server = HttpServer(application, host="127.0.0.1", port=0)
     await server.start()
     try:
-        yield Service(server, application)
+        yield Served(server, application)
     finally:
         await server.stop(1.0)
 

@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from gemstone_events.rpc.errors import RpcError
 from gemstone_events.rpc.request_handler import RpcHandler
 from gemstone_events.rpc.wire import service_url
 from gemstone_events.rpc.wire_pool import WirePool
+from tests.waiting import until
 
 PATIENCE = 20.0
 WIRES = ["http", "memory", "sqlite", "amqp"]
@@ -147,12 +148,6 @@ def shop_elsewhere(broker: str, namespace: str, tmp_path: Path) -> Iterator[tupl
     finally:
         stop.set()
         thread.join()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_a_coroutine_calls(shop: tuple[Shop, str], namespace: str) -> None:

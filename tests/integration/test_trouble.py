@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
@@ -23,14 +22,7 @@ from gemstone_events.errors import (
 from gemstone_events.event import new_id
 from gemstone_events.store.memory import MemoryStore
 from gemstone_events.store.sqlite import SqliteStore
-
-
-async def until(condition: Callable[[], object], deadline: float = 10.0) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        await asyncio.sleep(0.005)
+from tests.waiting import until
 
 
 class Sink(MicroService):
@@ -69,7 +61,7 @@ async def test_an_outcome_waits_for_the_store_and_the_handler_does_not_run_again
         await sink.emit_event("a", 1)
         await until(lambda: store.failures >= 3)
         store.trouble = None
-        await until(lambda: not sink._messaging.subscribers[0]._open)
+        await until(lambda: not sink._current_run.messaging.subscribers[0]._open)
         assert sink.got == [1]
         assert await store.list_dead_letters() == []
 
@@ -79,16 +71,16 @@ async def test_readiness_says_that_events_wait_for_the_store_until_they_need_not
     store.trouble = StoreFullError("the disk is full")
     async with Sink(event_transports=[f"memory://{new_id()}"], event_store=store) as sink:
         await sink.emit_event("a", 1)
-        await until(lambda: sink._messaging.trouble() == {"memory:": "events wait: the disk is full"})
+        await until(lambda: sink._current_run.messaging.trouble() == {"memory:": "events wait: the disk is full"})
         store.trouble = None
-        await until(lambda: not sink._messaging.trouble())
+        await until(lambda: not sink._current_run.messaging.trouble())
 
 
 async def test_a_store_that_can_be_read_and_not_written_is_told_of_once_until_it_can_be_written(caplog):
     store = FailingStore()
     store.trouble = StoreFullError("the disk is full")
     async with Sink(event_transports=[f"memory://{new_id()}"], event_store=store) as sink:
-        subscriber = sink._messaging.subscribers[0]
+        subscriber = sink._current_run.messaging.subscribers[0]
         for number in range(10):
             await sink.emit_event("a", number)
             await until(lambda failures=store.failures: store.failures > failures)
@@ -99,7 +91,7 @@ async def test_a_store_that_can_be_read_and_not_written_is_told_of_once_until_it
 
 
 async def test_what_is_claimed_while_the_service_is_told_to_stop_is_not_kept_from_the_next(tmp_path, monkeypatch):
-    monkeypatch.setattr("gemstone_events.retrier.CLAIM_SECONDS", 3600.0)
+    monkeypatch.setattr("gemstone_events.subscribing.retrier.CLAIM_SECONDS", 3600.0)
     claimed = asyncio.Event()
 
     class Slow(SqliteStore):
@@ -141,9 +133,9 @@ async def test_a_drain_that_is_cut_short_begins_nothing_new():
     async with Hanging(event_transports=[f"memory://{new_id()}"], event_store="memory:") as service:
         for number in range(3):
             await service.emit_event("a", number)
-        subscriber = service._messaging.subscribers[0]
-        await until(lambda: service.began == 1 and subscriber._ready)
-        await service._messaging.close()
+        subscriber = service._current_run.messaging.subscribers[0]
+        await until(lambda: service.began == 1 and subscriber._turns.waiting)
+        await service._current_run.messaging.close()
         await until(lambda: not subscriber._tasks)
         assert service.began == 1
 
@@ -157,7 +149,7 @@ async def test_more_than_the_store_can_ever_take_is_a_failure_of_the_handler():
         (letter,) = await store.list_dead_letters()
         assert letter.reason == "exhausted"
         assert "too big" in letter.error
-        assert not sink._messaging.trouble()
+        assert not sink._current_run.messaging.trouble()
 
 
 async def emit_for_ever(service: MicroService) -> None:
@@ -243,7 +235,7 @@ async def test_a_locked_store_holds_up_the_stop_no_longer_than_it_may(tmp_path):
     threads = set(threading.enumerate())
     service = Hanging(event_transports=[f"memory://{new_id()}"], event_store=store)
     async with service:
-        messaging = service._messaging
+        messaging = service._current_run.messaging
         await service.emit_event("b", 1)
         await until(lambda: service.begun)
         emitting = []
@@ -260,7 +252,7 @@ async def test_a_locked_store_holds_up_the_stop_no_longer_than_it_may(tmp_path):
 
 async def test_a_locked_bus_holds_up_the_stop_no_longer_than_it_may(tmp_path):
     async with Sink(data_dir=tmp_path) as service:
-        messaging = service._messaging
+        messaging = service._current_run.messaging
         with locked(tmp_path / "bus.db"):
             async with asyncio.timeout(20):
                 await messaging.drain(0.2)
@@ -279,12 +271,12 @@ async def test_services_work_over_rabbitmq_through_a_restart_of_the_broker(rabbi
     sink = Sink(**settings)
     async with sink:
         await sink.emit_event("a", 1)
-        await until(lambda: sink.got == [1], 20)
+        await until(lambda: sink.got == [1])
         await asyncio.to_thread(rabbitmq_node.stop)
         await sink.emit_event("a", 2)
         await until_ready(sink, False, 20)
         await asyncio.to_thread(rabbitmq_node.start)
-        await until(lambda: sorted(sink.got) == [1, 2], 60)
+        await until(lambda: sorted(sink.got) == [1, 2], seconds=60)
         await until_ready(sink, True, 60)
 
 

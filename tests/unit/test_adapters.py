@@ -1,6 +1,7 @@
 """URLs: which adapter answers, and what may be shown of them."""
 
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from pathlib import Path
 
 import pytest
 
@@ -62,17 +63,40 @@ def test_making_an_adapter_opens_nothing() -> None:
 def test_a_third_partys_adapter_is_found_like_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = schemes(TRANSPORTS)["memory"]
     theirs = EntryPoint("carrier-pigeon", ours.value, TRANSPORTS)
-    monkeypatch.setattr(schemes_module, "entry_points", lambda *, group: [theirs] if group == TRANSPORTS else [])
+    monkeypatch.setattr(schemes_module, "_installed", lambda path: EntryPoints([theirs]).select)
     assert list(schemes(TRANSPORTS)) == ["carrier-pigeon"]
     with pytest.raises(UnknownSchemeError, match="installed are carrier-pigeon:"):
         make_transport("amqp://host", TransportSettings())
+
+
+def test_what_is_installed_is_searched_once_for_each_path_of_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches = []
+
+    def search() -> EntryPoints:
+        searches.append(1)
+        return entry_points()
+
+    monkeypatch.setattr(schemes_module, "entry_points", search)
+    schemes_module._installed.cache_clear()
+    before = [schemes(TRANSPORTS), schemes(STORES), schemes(TRANSPORTS)]
+    assert (len(searches), before[0]) == (1, before[2])
+    pigeons = tmp_path / "pigeons-1.0.dist-info"
+    pigeons.mkdir()
+    (pigeons / "METADATA").write_text("Metadata-Version: 2.1\nName: pigeons\nVersion: 1.0\n")
+    (pigeons / "entry_points.txt").write_text("[gemstone_events.transports]\ncarrier-pigeon = pigeons:open_url\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert schemes(TRANSPORTS).keys() - before[0].keys() == {"carrier-pigeon"}
+    assert len(searches) == 2
 
 
 @pytest.mark.parametrize("broken", ["no_such_module:open_url", "gemstone_events.errors:open_url"])
 def test_an_adapter_that_cannot_be_loaded_is_an_error_that_names_it(
     monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    monkeypatch.setattr(schemes_module, "entry_points", lambda *, group: [EntryPoint("pigeon", broken, group)])
+    theirs = EntryPoints(EntryPoint("pigeon", broken, group) for group in (TRANSPORTS, STORES))
+    monkeypatch.setattr(schemes_module, "_installed", lambda path: theirs.select)
     with pytest.raises(ServiceConfigurationError, match=r"the transport for pigeon: .* cannot be loaded"):
         make_transport("pigeon://loft", TransportSettings())
     with pytest.raises(ServiceConfigurationError, match=r"the store for pigeon: .* cannot be loaded"):

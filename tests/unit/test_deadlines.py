@@ -134,20 +134,18 @@ def test_one_event_loop_is_served_after_the_other() -> None:
 
 async def test_a_block_is_ended_when_its_time_is_over() -> None:
     limit = Timeouts().within(0.001)
-    with pytest.raises(TimeoutError):
-        async with limit:
-            await asyncio.sleep(PATIENCE)
+    with pytest.raises(TimeoutError), limit:
+        await asyncio.sleep(PATIENCE)
     assert limit.expired()
 
 
 async def test_a_block_in_time_and_its_own_errors_pass() -> None:
     timeouts = Timeouts()
-    async with timeouts.within(PATIENCE) as limit:
+    with timeouts.within(PATIENCE) as limit:
         await asyncio.sleep(0)
     assert not limit.expired()
-    with pytest.raises(TimeoutError, match="of its own"):
-        async with timeouts.within(PATIENCE) as limit:
-            raise TimeoutError("of its own")
+    with pytest.raises(TimeoutError, match="of its own"), timeouts.within(PATIENCE) as limit:
+        raise TimeoutError("of its own")
     assert not limit.expired()
 
 
@@ -155,7 +153,7 @@ async def test_the_time_of_a_block_may_begin_later() -> None:
     limit = Timeouts().within(None)
 
     async def work() -> None:
-        async with limit:
+        with limit:
             await asyncio.sleep(0.01)
             limit.begin(0.001)
             await asyncio.sleep(PATIENCE)
@@ -163,3 +161,57 @@ async def test_the_time_of_a_block_may_begin_later() -> None:
     with pytest.raises(TimeoutError):
         await work()
     assert limit.expired()
+
+
+async def test_a_block_that_somebody_cancels_is_cancelled() -> None:
+    limit = Timeouts().within(PATIENCE)
+
+    async def work() -> None:
+        with limit:
+            await asyncio.sleep(PATIENCE)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not limit.expired()
+
+
+async def test_a_block_that_somebody_cancels_when_its_time_is_over_is_cancelled() -> None:
+    limit = Timeouts().within(None)
+
+    async def work() -> None:
+        with limit:
+            await asyncio.sleep(PATIENCE)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    limit.expire()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert limit.expired()
+
+
+async def test_a_block_within_a_block_ends_by_the_time_that_is_over() -> None:
+    timeouts = Timeouts()
+    outer, inner = timeouts.within(0.001), timeouts.within(PATIENCE)
+    with pytest.raises(TimeoutError), outer, inner:
+        await asyncio.sleep(PATIENCE)
+    assert (outer.expired(), inner.expired()) == (True, False)
+
+
+async def test_a_block_outside_of_a_task_is_refused() -> None:
+    tried: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def enter() -> None:
+        try:
+            with Timeouts().within(None):
+                tried.set_result(None)
+        except RuntimeError as error:
+            tried.set_exception(error)
+
+    asyncio.get_running_loop().call_soon(enter)
+    with pytest.raises(RuntimeError, match="there is none here"):
+        await tried

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial, wraps
 
 import pytest
 
@@ -224,6 +225,121 @@ def _implement_in_another_colour() -> None:
 def test_what_cannot_work_is_refused_where_it_is_declared(declare: Callable[[], None], message: str) -> None:
     with pytest.raises(ServiceConfigurationError, match=message):
         declare()
+
+
+@service()
+class Warehouse(ABC):
+    @abstractmethod
+    async def reserve(self, article: str, count: int, *, urgent: bool = False) -> str: ...
+
+
+@service()
+class Drawer(ABC):
+    @abstractmethod
+    async def put(self, thing: str, /, label: str = "", *more: str, **notes: str) -> str: ...
+
+
+def _logged(function: Callable[..., object]) -> Callable[..., object]:
+    """Hand on all arguments, and one of its own, as decorators do."""
+
+    @wraps(function)
+    async def call(*args: object, **kwargs: object) -> object:
+        return await function(*args, "session", **kwargs)  # type: ignore[misc]
+
+    return call
+
+
+async def _same(self: object, article: str, count: int, *, urgent: bool = False) -> str: ...
+
+
+async def _optional_more(
+    self: object, article: str, count: int, colour: str = "", *, urgent: bool = False, day: int = 0
+) -> str: ...
+
+
+async def _all_optional(this: object, article: str = "", count: int = 1, urgent: bool = False) -> str: ...
+
+
+async def _anything(*args: object, **kwargs: object) -> str: ...
+
+
+async def _with_a_session(self: object, session: object, article: str, count: int, *, urgent: bool = False) -> str: ...
+
+
+async def _renamed(self: object, article: str, number: int, *, urgent: bool = False) -> str: ...
+
+
+async def _swapped(self: object, count: int, article: str, *, urgent: bool = False) -> str: ...
+
+
+async def _demanding(self: object, article: str, count: int, *, urgent: bool) -> str: ...
+
+
+async def _longer(self: object, article: str, count: int, colour: str, *, urgent: bool = False) -> str: ...
+
+
+async def _shorter(self: object, article: str, count: int) -> str: ...
+
+
+async def _by_name_only(self: object, *, article: str, count: int, urgent: bool = False) -> str: ...
+
+
+async def _by_position_only(self: object, article: str, count: int, /, *, urgent: bool = False) -> str: ...
+
+
+async def _renamed_by_position(self: object, what: str, label: str = "", *others: str, **remarks: str) -> str: ...
+
+
+async def _one_more_by_position(self: object, thing: str, label: str = "", **notes: str) -> str: ...
+
+
+async def _no_more_by_name(self: object, thing: str, label: str = "", *more: str) -> str: ...
+
+
+@pytest.mark.parametrize(
+    ("interface", "name", "method"),
+    [
+        (Warehouse, "reserve", _same),
+        (Warehouse, "reserve", _optional_more),
+        (Warehouse, "reserve", _all_optional),
+        (Warehouse, "reserve", _anything),
+        (Warehouse, "reserve", staticmethod(partial(_same, None))),
+        (Warehouse, "reserve", classmethod(_same)),
+        (Warehouse, "reserve", _logged(_with_a_session)),
+        (Drawer, "put", _renamed_by_position),
+    ],
+)
+def test_a_method_that_takes_all_calls_of_its_interface_implements_it(
+    interface: type, name: str, method: Callable[..., object]
+) -> None:
+    assert is_implementation(implementation()(type("Own", (interface,), {name: method})))
+
+
+@pytest.mark.parametrize(
+    ("interface", "name", "method", "message"),
+    [
+        (
+            Warehouse,
+            "reserve",
+            _renamed,
+            r"Own\.reserve\(article, number, .*\) cannot stand for Warehouse\.reserve\(article, count, .*\): .* 'number'; give",
+        ),
+        (Warehouse, "reserve", _swapped, r"reserve\(count, article, .*: 'count' has another place"),
+        (Warehouse, "reserve", _demanding, "missing a required .*argument: 'urgent'"),
+        (Warehouse, "reserve", _longer, "missing a required argument: 'colour'"),
+        (Warehouse, "reserve", _shorter, "unexpected keyword argument 'urgent'"),
+        (Warehouse, "reserve", _by_name_only, "too many positional arguments"),
+        (Warehouse, "reserve", _by_position_only, "'article"),
+        (Warehouse, "reserve", 5, r"Own\.reserve has to be a method"),
+        (Drawer, "put", _one_more_by_position, "too many positional arguments"),
+        (Drawer, "put", _no_more_by_name, "unexpected keyword argument 'any_notes'"),
+    ],
+)
+def test_a_method_that_some_caller_of_its_interface_cannot_call_is_refused(
+    interface: type, name: str, method: object, message: str
+) -> None:
+    with pytest.raises(ServiceConfigurationError, match=message):
+        implementation()(type("Own", (interface,), {name: method}))
 
 
 def test_a_failed_component_leaves_its_services_alone() -> None:

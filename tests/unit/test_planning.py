@@ -5,7 +5,7 @@ import pytest
 from gemstone_events import EVERY_INSTANCE, Container, event_handler
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.handlers import declared_handlers
-from gemstone_events.planning import plan_subscriptions
+from gemstone_events.subscribing.planning import plan_subscriptions
 from gemstone_events.transport import Subscription
 
 

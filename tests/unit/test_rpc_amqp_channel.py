@@ -279,8 +279,18 @@ async def test_nothing_is_written_to_a_connection_that_closes() -> None:
     transport.closing = True
     written = []
     outbox.put(lambda: bytes(written.append(1) or b"1"))
-    await asyncio.sleep(0)
+    await asyncio.wait_for(outbox.flushed(), 5.0)
     assert (transport.writes, written) == ([], [])
+
+
+async def test_what_waits_for_a_connection_that_ends_is_forgotten() -> None:
+    transport = Transport()
+    outbox = Outbox(transport)
+    transport.buffered = 100_000
+    outbox.put(b"1")
+    transport.closing, transport.buffered = True, 0
+    await asyncio.wait_for(outbox.flushed(), 5.0)
+    assert transport.writes == []
 
 
 async def test_much_is_written_in_parts() -> None:

@@ -37,7 +37,7 @@ from gemstone_events.rpc.client.remote_service import (
 from gemstone_events.rpc.client.requests import MethodCall, Notification
 from gemstone_events.rpc.wire import ClientSettings, WireRequest
 from gemstone_events.rpc.wire_pool import WirePool
-from tests.unit.rpc_client_fake import PATIENCE, FakeWires, echo
+from tests.unit.rpc_client_fake import PATIENCE, Answerer, FakeWires, echo
 
 URL = "fake://service"
 NOT_FOUND = b'{"jsonrpc":"2.0","error":{"code":-32601,"message":"Method not found"},"id":%s}'
@@ -264,12 +264,8 @@ def test_an_asynchronous_call_that_fails_says_why(wires: FakeWires) -> None:
             service.methods.nope.call_async().result(wait=True)
 
 
-def test_closing_fails_what_is_under_way_with_an_unknown_outcome(wires: FakeWires) -> None:
-    async def hang(request: WireRequest) -> bytes | None:
-        while not wires.made[0].is_closed:
-            await asyncio.sleep(0.005)
-        raise OutcomeUnknownError("closed")
-
+def closed_during_a_call(wires: FakeWires, hang: Answerer) -> RemoteService:
+    """Return a client that was closed while a call was under way; its outcome is unknown."""
     wires.answer = hang
     service = RemoteService(URL)
     call = service.methods.add.call_async()
@@ -277,7 +273,16 @@ def test_closing_fails_what_is_under_way_with_an_unknown_outcome(wires: FakeWire
     service.close()
     with pytest.raises(OutcomeUnknownError):
         call.result(wait=True)
-    assert service.counts.unknown == 1
+    return service
+
+
+def test_closing_fails_what_is_under_way_with_an_unknown_outcome(wires: FakeWires) -> None:
+    async def hang(request: WireRequest) -> bytes | None:
+        while not wires.made[0].is_closed:
+            await asyncio.sleep(0.005)
+        raise OutcomeUnknownError("closed")
+
+    assert closed_during_a_call(wires, hang).counts.unknown == 1
 
 
 def test_a_call_whose_loop_ended_has_an_unknown_outcome_and_does_not_hang(wires: FakeWires) -> None:
@@ -285,13 +290,7 @@ def test_a_call_whose_loop_ended_has_an_unknown_outcome_and_does_not_hang(wires:
         await asyncio.Event().wait()
         return None
 
-    wires.answer = hang
-    service = RemoteService(URL)
-    call = service.methods.add.call_async()
-    until(lambda: bool(wires.requests))
-    service.close()
-    with pytest.raises(OutcomeUnknownError):
-        call.result(wait=True)
+    service = closed_during_a_call(wires, hang)
     until(lambda: service.counts.unknown == 1)
 
 

@@ -1,10 +1,11 @@
 """Settings that cannot work are refused when a service is made, with what to write instead."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 import pytest
 
-from gemstone_events import MicroService, ServiceConfigurationError
+from gemstone_events import BasePlugin, MicroService, ServiceConfigurationError
 from gemstone_events.adapters import make_transport
 from gemstone_events.management import AbstractComponent, Component, Service, component, implementation, service
 from gemstone_events.transport import TransportSettings
@@ -70,3 +71,49 @@ def test_what_is_no_transport_is_refused_with_a_url_to_write(transport: object) 
 def test_a_transport_made_by_hand_is_taken() -> None:
     transport = make_transport("memory://settings", TransportSettings())
     assert Shop(event_transports=[transport]).event_transports == [transport]
+
+
+class Stamp(BasePlugin):
+    name = "stamp"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "advice"),
+    [
+        ("port", "80", "port cannot be '80': it is a whole number or None"),
+        ("port", True, "port cannot be True"),
+        ("endpoint", None, "endpoint cannot be None: it is a text"),
+        ("call_timeout", "5", "call_timeout cannot be '5': it is a number"),
+        ("allow_unauthenticated", "no", "allow_unauthenticated cannot be 'no': it is True or False"),
+        ("allowed_hosts", "shop.example", r"allowed_hosts is a list: write \['shop.example'\]"),
+        ("event_transports", "amqp://me:secret@host", r"write \['amqp://me:\*\*\*@host'\]"),
+        ("plugins", Stamp(), "plugins cannot be <.*>: it is a list"),
+        ("plugins", [Stamp], r"plugins holds objects, and not the class Stamp: write Stamp\(\.\.\.\)"),
+        ("modules", (each for each in ()), "modules cannot be <generator"),
+        ("event_schemas", [], "event_schemas cannot be .*: it is a dict"),
+        ("data_dir", 5, "data_dir cannot be 5: it is a text or a path"),
+        ("static_dirs", ("/a", "folder"), "static_dirs holds pairs, .* and not '/a'"),
+        ("extra_handlers", ["/a"], "extra_handlers holds pairs"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_with_the_kind_that_it_is(setting: str, value: object, advice: str) -> None:
+    with pytest.raises(ServiceConfigurationError, match=advice):
+        Shop(**{setting: value})
+    with pytest.raises(ServiceConfigurationError, match=advice):
+        type("Other", (Shop,), {setting: value})()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("port", None),
+        ("call_timeout", 5),
+        ("data_dir", Path("here")),
+        ("allowed_hosts", {"shop.example"}),
+        ("rpc_transports", ()),
+        ("event_schemas", {}),
+        ("static_dirs", [["/a", "folder"]]),
+    ],
+)
+def test_a_value_of_its_kind_is_taken(setting: str, value: object) -> None:
+    assert getattr(Shop(**{setting: value}), setting) == value

@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from gemstone_events.amqp_url import Broker, parse_url
 from gemstone_events.errors import InvalidNameError, ServiceConfigurationError
 from gemstone_events.names import check_name
+from gemstone_events.urls import check_visible
 
 _SHAPE = "amqp[s]://user:password@host:port/virtual_host#service, or amqp://host/service in the default virtual host"
 _CONFIRMS = {"all": True, "notifications": False}
@@ -39,17 +40,14 @@ def parse_service_url(url: str) -> ServiceAddress:
     Raises:
         ServiceConfigurationError: it is no such URL. The error never quotes it, for the password's sake.
     """
-    if not url.isprintable():  # urlsplit drops line breaks and tabs without a word
-        raise ServiceConfigurationError(
-            f"the URL of a service cannot be used: it holds characters that cannot be seen. Write {_SHAPE}"
-        )
+    _check(url)
     broker_url, hash_sign, fragment = url.partition("#")
     if not hash_sign:
         broker_url, fragment = _split_path(url)
     try:
         service = check_name("service", unquote(fragment))
     except InvalidNameError as error:
-        raise ServiceConfigurationError(f"the URL of a service cannot be used: {error}. Write {_SHAPE}") from None
+        raise _unfit(str(error)) from None
     broker_url, confirms_calls = _take_confirms(broker_url)
     return ServiceAddress(parse_url(broker_url), service, confirms_calls)
 
@@ -62,9 +60,10 @@ def parse_any_url(url: str) -> Broker:
     Raises:
         ServiceConfigurationError: it is no such URL.
     """
+    _check(url)
     if "#" in url or _segments(url)[1:]:
         return parse_service_url(url).broker
-    return parse_url(_take_confirms(url)[0] if url.isprintable() else url)
+    return parse_url(_take_confirms(url)[0])
 
 
 def call_queue(namespace: str, service: str) -> str:
@@ -75,6 +74,13 @@ def call_queue(namespace: str, service: str) -> str:
 def presence_exchange(namespace: str) -> str:
     """Return the name of the exchange by which running instances are asked who they are."""
     return f"{namespace}.rpc.presence"
+
+
+def _check(url: str) -> None:
+    try:
+        check_visible(url)
+    except ValueError as error:
+        raise _unfit(str(error)) from None
 
 
 def _take_confirms(url: str) -> tuple[str, bool]:
@@ -88,9 +94,7 @@ def _take_confirms(url: str) -> tuple[str, bool]:
     if not asked:
         return url, False
     if len(asked) > 1 or asked[0] not in _CONFIRMS:
-        raise ServiceConfigurationError(
-            f"the URL of a service cannot be used: its option 'confirms' is one of {', '.join(_CONFIRMS)}"
-        )
+        raise _unfit(f"its option 'confirms' is one of {', '.join(_CONFIRMS)}")
     others = [(name, value) for name, value in options if name != "confirms"]
     return parts._replace(query=urlencode(others)).geturl(), _CONFIRMS[asked[0]]
 
@@ -99,7 +103,7 @@ def _split_path(url: str) -> tuple[str, str]:
     """Return the broker's URL and the service's name of a URL without a fragment."""
     segments = _segments(url)
     if not segments or not segments[-1]:
-        raise ServiceConfigurationError(f"the URL of a service cannot be used: it names no service. Write {_SHAPE}")
+        raise _unfit("it names no service")
     *before, service = segments
     virtual_host = "/".join(before) or "%2F"
     return urlsplit(url)._replace(path=f"/{virtual_host}").geturl(), service
@@ -112,3 +116,7 @@ def _segments(url: str) -> list[str]:
     except ValueError:
         return []  # parse_url says what is wrong
     return [] if path in ("", "/", "//") else path[1:].split("/")
+
+
+def _unfit(why: str) -> ServiceConfigurationError:
+    return ServiceConfigurationError(f"the URL of a service cannot be used: {why}. Write {_SHAPE}")

@@ -12,13 +12,13 @@ from functools import lru_cache
 import aiormq
 from pamqp import commands as spec
 from pamqp.base import Frame
-from pamqp.body import ContentBody
 from pamqp.frame import marshal
 
+from gemstone_events.rpc.wires.amqp.frames import BODY, METHOD, frame
 from gemstone_events.rpc.wires.amqp.incoming import Incoming, Properties, Receiver
 from gemstone_events.rpc.wires.amqp.outbox import Outbox
 from gemstone_events.rpc.wires.amqp.properties import header_frame
-from gemstone_events.rpc.wires.amqp.reader import METHOD, FrameReader
+from gemstone_events.rpc.wires.amqp.reader import FrameReader
 
 # Basic.Ack in a frame: kind, channel, size of the payload; class, method, delivery tag, bits; the frame's end.
 _ACK = struct.Struct(">BHIHHQBB")
@@ -69,14 +69,14 @@ class MessageChannel:
             _publish(exchange, routing_key, mandatory, number),
             header_frame(number, len(body), properties),
         ]
-        frames += [marshal(ContentBody(body[at : at + size]), number) for at in range(0, len(body), size)]
+        frames += [frame(BODY, number, body[at : at + size]) for at in range(0, len(body), size)]
         return b"".join(frames)
 
 
 @lru_cache(maxsize=1024)
 def _publish(exchange: str, routing_key: str, mandatory: bool, number: int) -> bytes:
-    frame: Frame = spec.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)
-    return marshal(frame, number)
+    publish: Frame = spec.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)
+    return marshal(publish, number)
 
 
 async def _unused(message: object) -> None:

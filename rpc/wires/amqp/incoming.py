@@ -12,8 +12,8 @@ from typing import Protocol, TypeAlias
 
 from pamqp import commands as spec
 
+from gemstone_events.rpc.wires.amqp.frames import BODY, HEADER, METHOD
 from gemstone_events.rpc.wires.amqp.properties import read_properties
-from gemstone_events.rpc.wires.amqp.reader import BODY, HEADER, METHOD
 
 Properties: TypeAlias = spec.Basic.Properties
 

@@ -3,6 +3,7 @@
 import asyncio
 
 from gemstone_events.amqp_url import Broker
+from gemstone_events.cancellation import end
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
 from gemstone_events.rpc.wire import ClientSettings, WireCounts
@@ -69,9 +70,7 @@ class AmqpLink:
 
     async def close(self) -> None:
         """Disconnect; what is pending fails. Twice is harmless."""
-        if self._attempt is not None:
-            self._attempt.cancel()
-            await asyncio.wait([self._attempt])
+        await end(self._attempt)
         if self._session is not None:
             self._ending.add(self._session)
         for session in list(self._ending):

@@ -7,6 +7,7 @@ from functools import partial
 import aiormq
 from aiormq.exceptions import ChannelNotFoundEntity
 
+from gemstone_events.cancellation import end
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
 from gemstone_events.rpc.wires.amqp.address import call_queue
 from gemstone_events.rpc.wires.amqp.connection import AmqpConnection, said
@@ -66,10 +67,7 @@ class Liveness:
 
     async def close(self) -> None:
         """Forget the questions that are asked."""
-        checks = list(self._checks.values())
-        for check in checks:
-            check.cancel()
-        await asyncio.gather(*checks, return_exceptions=True)
+        await end(*self._checks.values())
 
     async def _share(self, what: str, ask: Callable[[], Coroutine[object, object, bool]], timeout: float) -> bool:
         check = self._checks.get(what)

@@ -39,7 +39,7 @@ class Outbox:
             self._flush()
 
     async def flushed(self) -> None:
-        """Wait until the socket has taken everything; for ever, where the connection ends before."""
+        """Wait until the socket has taken everything, or the connection has ended."""
         while self._waiting or self._transport.get_write_buffer_size():
             await asyncio.sleep(_WAIT_FOR_ROOM)
 
@@ -51,7 +51,9 @@ class Outbox:
 
     def _flush(self) -> None:
         transport = self._transport
-        while self._waiting and not transport.is_closing() and transport.get_write_buffer_size() <= _HELD_BYTES:
+        if transport.is_closing():
+            self._waiting.clear()
+        while self._waiting and transport.get_write_buffer_size() <= _HELD_BYTES:
             frames: list[bytes] = []
             size = 0
             while self._waiting and size < _GATHERED_BYTES:

@@ -10,11 +10,10 @@ from pamqp import commands as spec
 from pamqp.frame import marshal
 from pamqp.header import ContentHeader
 
+from gemstone_events.rpc.wires.amqp.frames import HEADER, frame
+
 _BASIC = 60
-_HEAD = struct.Struct(">BHI")
 _START = struct.Struct(">HHQH")
-_FRAME_END = b"\xce"
-_HEADER_FRAME = 2
 
 # In the order in which they are written; the first has the highest flag.
 _NAMES = (
@@ -58,7 +57,7 @@ def header_frame(channel: int, body_size: int, properties: spec.Basic.Properties
             texts.append(bytes((len(text),)))  # more than 255 bytes are a ValueError
             texts.append(text)
     payload = _START.pack(_BASIC, 0, body_size, flags) + b"".join(texts)
-    return _HEAD.pack(_HEADER_FRAME, channel, len(payload)) + payload + _FRAME_END
+    return frame(HEADER, channel, payload)
 
 
 def read_properties(payload: bytes) -> spec.Basic.Properties:

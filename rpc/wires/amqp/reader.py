@@ -6,7 +6,6 @@ reach it.
 """
 
 import asyncio
-import struct
 from collections.abc import Callable, Iterable
 from typing import SupportsIndex, TypeAlias, cast
 
@@ -14,15 +13,13 @@ from aiormq.connection import SSLContextProvider, TransportFactory
 from aiormq.exceptions import AMQPConnectionError
 from yarl import URL
 
-METHOD, HEADER, BODY = 1, 2, 3
+from gemstone_events.rpc.wires.amqp.frames import HEAD, HEARTBEAT, KINDS, frame
 
 Taker: TypeAlias = Callable[[int, bytes], bool]
 """Takes a frame, as kind and payload, if it is its own; it raises nothing."""
 
 _READ_AHEAD = 256 * 1024
-_HEAD = struct.Struct(">BHI")
-_KINDS = (METHOD, HEADER, BODY, 8)
-_HEARTBEAT = _HEAD.pack(8, 0, 0) + b"\xce"
+_HEARTBEAT = frame(HEARTBEAT, 0, b"")
 _SILENCE_SECONDS = 5.0
 
 
@@ -51,18 +48,18 @@ class FrameReader(asyncio.StreamReader):
     def _split(self, data: bytes) -> list[bytes]:
         passed: list[bytes] = []
         at = 0
-        while len(data) - at >= _HEAD.size:
-            kind, channel, size = _HEAD.unpack_from(data, at)
-            if kind not in _KINDS:
+        while len(data) - at >= HEAD.size:
+            kind, channel, size = HEAD.unpack_from(data, at)
+            if kind not in KINDS:
                 self._is_amqp = False  # aiormq says what it thinks of that
                 passed.append(data[at:])
                 at = len(data)
                 break
-            end = at + _HEAD.size + size + 1
+            end = at + HEAD.size + size + 1
             if end > len(data):
                 break
             taker = self._takers.get(channel)
-            if taker is None or not taker(kind, data[at + _HEAD.size : end - 1]):
+            if taker is None or not taker(kind, data[at + HEAD.size : end - 1]):
                 passed.append(data[at:end])
             at = end
         self._rest = data[at:]

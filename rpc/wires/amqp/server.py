@@ -16,6 +16,8 @@ import logging
 from dataclasses import replace
 
 from gemstone_events.amqp_url import Broker, parse_url
+from gemstone_events.cancellation import end
+from gemstone_events.countdown import Countdown
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.call_errors import ServiceUnreachableError
 from gemstone_events.rpc.errors import InternalError
@@ -90,17 +92,15 @@ class AmqpServerWire:
         """
         self._stopping = True
         self._detail = "stopped"
-        deadline = asyncio.get_running_loop().time() + timeout
+        countdown = Countdown(timeout)
         if self._session is not None:
             await self._session.take_no_more()
         elif self._keeping is not None:
             self._keeping.cancel()
         if self._calls:
-            await asyncio.wait(self._calls, timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
+            await asyncio.wait(self._calls, timeout=countdown.left)
         unfinished = list(self._calls)
-        for call in unfinished:
-            call.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
+        await end(*unfinished, timeout=_CANCEL_TIMEOUT)
         if self._session is not None:
             await self._session.flush()
         return not unfinished
@@ -121,11 +121,7 @@ class AmqpServerWire:
         return WireStatus(not session.trouble, session.trouble)
 
     async def _close(self) -> None:
-        tasks = [*self._calls, *([self._keeping] if self._keeping is not None else [])]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=_CANCEL_TIMEOUT)
+        await end(*self._calls, self._keeping, timeout=_CANCEL_TIMEOUT)
         session, self._session = self._session, None
         if session is not None:
             await session.close()

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from pamqp import commands as spec
 
+from gemstone_events.cancellation import end
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.presence import Presence
 from gemstone_events.rpc.wire import ServerSettings
@@ -118,9 +119,7 @@ class ServerSession:
     async def close(self) -> None:
         """Disconnect. Twice is harmless."""
         self._end("closed")
-        if self._mending is not None:
-            self._mending.cancel()
-            await asyncio.gather(self._mending, return_exceptions=True)
+        await end(self._mending)
         await self._connection.close()
 
     def finish(self, delivery_tag: int, request: ServedRequest, body: bytes | None) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 
 from pamqp import commands as spec
 
+from gemstone_events.cancellation import end
 from gemstone_events.rpc.call_errors import (
     InvalidAnswerError,
     OutcomeUnknownError,
@@ -257,9 +258,7 @@ class ClientSession:
 
     async def _disconnect(self) -> None:
         await self._liveness.close()
-        if self._look is not None:
-            self._look.cancel()
-            await asyncio.wait([self._look])
+        await end(self._look)
         await self._connection.close()
 
 

@@ -11,6 +11,7 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
+from gemstone_events.cancellation import end
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.wire import Answer, ServerSettings, WireStatus
 from gemstone_events.rpc.wires.embedded.folder import BusAddress, BusFolder, label_of, parse_url
@@ -94,11 +95,9 @@ class EmbeddedServerWire:
         if not self._calls:
             return True
         _, late = await asyncio.wait(set(self._calls), timeout=timeout)
-        for call in late:
-            call.cancel()
         if late:
-            _logger.warning("%d calls of the bus were not finished in %.1f s: cancelled", len(late), timeout)
-            await asyncio.wait(late, timeout=_CANCEL_SECONDS)
+            _logger.warning("%d calls of the bus were not finished in %.1f s: cancelling them", len(late), timeout)
+            await end(*late, timeout=_CANCEL_SECONDS)
         return not late
 
     async def close(self) -> None:
@@ -207,9 +206,7 @@ class EmbeddedServerWire:
         self._path = path
 
     async def _stop_listening(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait([self._watch])
+        await end(self._watch)
         if self._path is not None:
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from gemstone_events.cancellation import end
+
 _CANCEL_SECONDS = 1.0
 
 
@@ -45,8 +47,4 @@ class InFlight:
 
     async def abandon(self) -> None:
         """Cancel the calls that still run, and wait for them to take notice, but not for long."""
-        calls = list(self._calls)
-        for call in calls:
-            call.cancel()
-        if calls:
-            await asyncio.wait(calls, timeout=_CANCEL_SECONDS)
+        await end(*self._calls, timeout=_CANCEL_SECONDS)

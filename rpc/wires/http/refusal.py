@@ -13,6 +13,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
+from gemstone_events.cancellation import end
 from gemstone_events.logs import printable
 
 _LINGER_SECONDS = 2.0
@@ -72,10 +73,7 @@ class LingeringConnections:
 
     async def close(self) -> None:
         """Close them all."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._tasks)
 
 
 class RefusalDelegate(HTTPMessageDelegate):

@@ -13,6 +13,7 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate
 from tornado.iostream import IOStream
 
+from gemstone_events.cancellation import end
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.wires.http.application import RpcApplication
 
@@ -97,9 +98,7 @@ class HttpServer:
         if not drained:
             _logger.warning("%d HTTP requests were not finished in %.1f s: cancelling them", len(in_flight), timeout)
             await in_flight.abandon()
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait([self._watch])
+        await end(self._watch)
         await self._application.lingering.close()
         await server.close_all_connections()
         return drained
@@ -147,9 +146,7 @@ class _BoundedServer(HTTPServer):
         closing = [asyncio.ensure_future(connection.close()) for connection in list(self._connections)]
         if closing:
             _, late = await asyncio.wait(closing, timeout=_CLOSE_SECONDS)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await end(*late)
 
     async def drain(self, timeout: float) -> bool:
         """Close idle connections, and busy ones when they are done; tell whether all were done in time."""

@@ -10,6 +10,7 @@ from yarl import URL
 
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.schemes import mask
+from gemstone_events.urls import check_visible
 
 DEFAULT_PATH = "/api"
 
@@ -36,10 +37,10 @@ def read_target(url: str) -> HttpTarget:
         ServiceConfigurationError: it is no URL of HTTP; the message says how to write one.
     """
     try:
+        check_visible(url)
         parts = URL(url)
         is_fit = parts.scheme in ("http", "https") and bool(parts.host) and parts.port != 0 and not parts.raw_fragment
         (parts.host or "").encode("idna")  # whoever looks the host up does the same
-        is_fit = is_fit and url.isprintable()  # line breaks would be dropped without a word
     except ValueError:
         is_fit = False
     if not is_fit:

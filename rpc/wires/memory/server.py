@@ -7,6 +7,7 @@ import logging
 import os
 from collections import deque
 
+from gemstone_events.cancellation import end
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.rpc.call_context import CallContext
 from gemstone_events.rpc.call_errors import RequestRefusedError, ServiceUnreachableError
@@ -96,11 +97,10 @@ class MemoryServerWire:
         if not self._calls:
             return True
         _, late = await asyncio.wait(set(self._calls), timeout=timeout)
-        for task in late:
-            task.cancel()
         if late:
-            _logger.warning("%d calls of %s were not finished in %.1f s: cancelled", len(late), self.address, timeout)
-            await asyncio.wait(late, timeout=_CANCEL_SECONDS)
+            shown = self.address
+            _logger.warning("%d calls of %s were not finished in %.1f s: cancelling them", len(late), shown, timeout)
+            await end(*late, timeout=_CANCEL_SECONDS)
         return not late
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.handlers import EventHandler, EveryInstance
 from gemstone_events.names import is_exact
-from gemstone_events.subscriber import SubscriptionPlan
+from gemstone_events.subscribing.subscription_plan import SubscriptionPlan
 from gemstone_events.transport import Subscription
 
 MAX_PREFETCH = 1000

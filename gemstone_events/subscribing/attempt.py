@@ -87,6 +87,8 @@ async def attempt(
 ) -> Verdict:
     """Decode, validate and handle; whatever goes wrong is part of the verdict.
 
+    A turn that has no attempt left is buried without that.
+
     Args:
         turn: what to attempt.
         workplace: what to work with.
@@ -94,6 +96,8 @@ async def attempt(
         seconds: how long the handler may take, from when it begins.
         retry: what to do about failures.
     """
+    if turn.failures >= retry.attempts:  # its last attempts ended with their process
+        return buried(turn, "exhausted", turn.error or "the process ended during each attempt")
     try:
         event = decode(turn.message, max_body=workplace.max_body)
         body = _load(turn.handler, event)
@@ -108,15 +112,14 @@ async def attempt(
     limit = timeouts.within(None)
     try:
         scope = CallScope(time.monotonic() + seconds, event.traceparent)
-        with UnitOfWork(workplace.store, cause=event) as unit, call_scope(scope):
-            async with limit:
-                await execution.run(
-                    handler.function,
-                    arguments,
-                    is_coroutine=handler.is_coroutine,
-                    threads=workplace.threads,
-                    begins=lambda: limit.begin(seconds),
-                )
+        with UnitOfWork(workplace.store, cause=event) as unit, call_scope(scope), limit:
+            await execution.run(
+                handler.function,
+                arguments,
+                is_coroutine=handler.is_coroutine,
+                threads=workplace.threads,
+                begins=lambda: limit.begin(seconds),
+            )
     except TimeoutError as error:
         overdue = TimeoutError(f"no outcome within {seconds:g} seconds")
         return failed(turn, overdue if limit.expired() else error, retry)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from gemstone_events.errors import StoreError
 from gemstone_events.store.port import EventStore
-from gemstone_events.subscriber import Subscriber
+from gemstone_events.subscribing.subscriber import Subscriber
 
 POLL_SECONDS = 1.0
 BATCH = 100
