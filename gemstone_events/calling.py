@@ -122,7 +122,9 @@ class Calling:
             )
 
     async def stop_components(self) -> None:
-        """Stop the components, which nobody calls any more, and disconnect the wires."""
+        """Stop the components, which nobody calls any more, and disconnect HTTP and the wires."""
+        if self._http is not None:
+            await self._http.stop(0)  # a drain that was cut short may not have come to its end
         await self._serving.close()
         await self._host.stop()
 

@@ -49,7 +49,7 @@ def _check(what: str, name: str, value: object, ours: Collection[str], known: Co
     if is_data and not is_private and (meant := next((each for each in known if _is_slip(name, each)), None)):
         raise ServiceConfigurationError(
             f"{what} is no setting; did you mean {meant}? "
-            f"An attribute of your own needs a name that is less alike, such as _{name}"
+            f"An attribute of your own needs a name that is less alike, such as my_{name}"
         )
 
 
@@ -58,16 +58,18 @@ def _is_ours(base: type) -> bool:
 
 
 def _is_slip(name: str, setting: str) -> bool:
-    """Tell whether a name was meant to be a setting's: two letters are swapped, or one in six at most is another.
+    """Tell whether a name was meant to be a setting's: two letters are swapped, or one in six at most is missing or added.
 
-    A word that is another does not count, however alike the names are in all: ``event_stream`` is no ``event_store``.
+    One letter may stand for others. A word that is another does not count, however alike the names are in all:
+    ``event_stream`` is no ``event_store``, and ``poll_timeout`` no ``call_timeout``.
     """
     start = _count_same(name, setting)
     end = _count_same(reversed(name[start:]), reversed(setting[start:]))
     wrong, right = name[start : len(name) - end], setting[start : len(setting) - end]
     if len(wrong) == 2 and wrong == right[::-1]:
         return True
-    return max(len(wrong), len(right)) <= len(setting) // _LETTERS_PER_SLIP and name != f"{setting}s"
+    fewer, more = sorted((len(wrong), len(right)))
+    return fewer <= 1 and more <= len(setting) // _LETTERS_PER_SLIP and name != f"{setting}s"
 
 
 def _count_same(one: Iterable[str], other: Iterable[str]) -> int:

@@ -25,7 +25,8 @@ class Deadlines(Generic[Pending]):
         self._expire = expire
         self._due: dict[Pending, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None  # of uvloop, one that is due at once does not know its time
+        self._wakes_at = math.inf
 
     def __len__(self) -> int:
         return len(self._due)
@@ -37,7 +38,7 @@ class Deadlines(Generic[Pending]):
         """
         loop = asyncio.get_running_loop()
         self._due[pending] = when
-        if self._timer is None or self._loop is not loop or when < self._timer.when():
+        if self._timer is None or self._loop is not loop or when < self._wakes_at:
             self._set_timer(loop, when)
 
     def end(self, pending: Pending) -> None:
@@ -51,7 +52,7 @@ class Deadlines(Generic[Pending]):
 
     def _set_timer(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         self._clear_timer()
-        self._loop = loop
+        self._loop, self._wakes_at = loop, when
         self._timer = loop.call_at(when, self._look_through, loop)
 
     def _clear_timer(self) -> None:

@@ -116,15 +116,26 @@ class Messaging:
             subscriber.cut_off()
         tasks = [*self._tending, *self._relaying]
         self._tending, self._relaying = [], []
-        await end(*tasks, timeout=max(LEAST_SECONDS, countdown.left))
-        await asyncio.gather(*(transport.close() for transport in self.transports))
-        if self._is_open:
-            self._is_open = False
-            try:
-                async with asyncio.timeout(max(LEAST_SECONDS, countdown.left)):
-                    await self.store.close()
-            except TimeoutError:
-                self._log.warning("%s did not close in time: what it was not done with comes again", self.store.address)
+        async with contextlib.AsyncExitStack() as parts:  # one that cannot be closed keeps no other open
+            parts.push_async_callback(self._close_store, countdown)
+            parts.push_async_callback(self._close_transports)
+            await end(*tasks, timeout=max(LEAST_SECONDS, countdown.left))
+
+    async def _close_transports(self) -> None:
+        outcomes = await asyncio.gather(*(each.close() for each in self.transports), return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    async def _close_store(self, countdown: Countdown) -> None:
+        if not self._is_open:
+            return
+        self._is_open = False
+        try:
+            async with asyncio.timeout(max(LEAST_SECONDS, countdown.left)):
+                await self.store.close()
+        except TimeoutError:
+            self._log.warning("%s did not close in time: what it was not done with comes again", self.store.address)
 
     def trouble(self) -> dict[str, str]:
         """Return what does not work now, by the address of the part; empty when all is well."""

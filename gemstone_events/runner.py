@@ -99,6 +99,7 @@ async def _run(services: Sequence[Service]) -> None:
 
 async def _serve(services: Sequence[Service], started: asyncio.Event, stopping: asyncio.Event) -> None:
     running: list[Service] = []
+    failures: list[BaseException] = []
     try:
         for service in services:
             await service.__aenter__()
@@ -109,14 +110,16 @@ async def _serve(services: Sequence[Service], started: asyncio.Event, stopping: 
         await asyncio.wait(told, return_when=asyncio.FIRST_COMPLETED)
         await end(*told)
         _log.info("stopping")
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is raised when all have stopped
+        failures.append(error)
     finally:
-        await _stop(running)
+        await _stop(running, failures)
 
 
-async def _stop(services: Sequence[Service]) -> None:
-    """Stop services, all at the same time, and each whatever becomes of the others."""
+async def _stop(services: Sequence[Service], failures: list[BaseException]) -> None:
+    """Stop services, all at the same time, and each whatever becomes of the others. The first failure is raised."""
     outcomes = await asyncio.gather(*(each.__aexit__(None, None, None) for each in services), return_exceptions=True)
-    failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    failures += [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     for failure in failures[1:]:
         _log.error("another service did not stop well either", exc_info=failure)
     if failures:

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
 from gemstone_events.calling import Calling
+from gemstone_events.cancellation import end
 from gemstone_events.countdown import Countdown
 from gemstone_events.management.manager import ServiceManager
 from gemstone_events.messaging import FLUSH_SECONDS, LEAST_SECONDS, Messaging
@@ -34,11 +35,11 @@ class Running:
     """What is open while a service runs.
 
     Everything but ``commit`` belongs to one event loop. The constructor opens nothing; ``open``, ``begin`` and ``end``
-    are called in this order, and ``end`` even where ``begin`` has failed.
+    are called in this order. Where one of the first two fails, nothing stays open.
 
     Args:
         hooks: called in units of work.
-        plugins: told of the ends of the run; looked at anew each time.
+        plugins: told of the ends of the run; each that was told of its start is told of its end, too.
         units: runs hooks and periodic tasks.
         messaging: the events.
         calling: the calls.
@@ -76,13 +77,10 @@ class Running:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Open the store and the transports: from now on events can be emitted. Where it fails, nothing stays open."""
+        """Open the store and the transports: from now on events can be emitted."""
         self._parts.push_async_callback(self._close)
-        try:
+        async with self._undoing():
             await self.messaging.open()
-        except BaseException:
-            await self.end()
-            raise
 
     async def begin(self, periodic_tasks: Iterable[tuple[Callable[..., object], float]]) -> None:
         """Call the hooks, start the components, take events and calls, and begin what is done periodically.
@@ -92,25 +90,40 @@ class Running:
         """
         parts, calling = self._parts, self.calling
         parts.push_async_callback(calling.close)
-        for plugin in self._plugins.values():
-            plugin.on_service_start()
-        await self._units.run_hook(self._hooks.on_service_start)
-        parts.push_async_callback(self._say_goodbye)
-        parts.push_async_callback(self._manager.aclose)
-        parts.push_async_callback(calling.stop_components)
-        await calling.start_components()
-        parts.push_async_callback(self._drain)
-        await calling.listen()
-        await self.messaging.consume()
-        await calling.serve()
-        for function, seconds in periodic_tasks:
-            running = run_periodically(function, seconds, self._units.run, self._stopping, self._log)
-            self._periodic.append(self._spawn(running))
+        parts.push_async_callback(self._flush)
+        async with self._undoing():
+            for plugin in self._plugins.values():
+                plugin.on_service_start()
+                parts.callback(plugin.on_service_stop)
+            await self._units.run_hook(self._hooks.on_service_start)
+            parts.push_async_callback(self._say_goodbye)
+            parts.push_async_callback(self._manager.aclose)
+            parts.push_async_callback(self._stop_components)
+            await calling.start_components()
+            parts.push_async_callback(self._drain)
+            await calling.listen()
+            await self.messaging.consume()
+            await calling.serve()
+            for function, seconds in periodic_tasks:
+                running = run_periodically(function, seconds, self._units.run, self._stopping, self._log)
+                self._periodic.append(self._spawn(running))
 
     async def end(self) -> None:
         """Take nothing new, finish what runs, call the hooks and close everything, within ``shutdown_timeout``."""
         self._countdown = Countdown(self._shutdown_timeout)
         await self._parts.aclose()
+
+    @asynccontextmanager
+    async def _undoing(self) -> AsyncIterator[None]:
+        """Close what is open already where the start fails. What goes wrong then is logged, for why it failed counts."""
+        try:
+            yield
+        except BaseException:
+            try:
+                await self.end()
+            except Exception:  # noqa: BLE001 - the author's hooks may raise anything
+                self._log.exception("the start failed, and what had been begun did not end well either")
+            raise
 
     def commit(self, changes: Changes) -> asyncio.Task[None] | None:
         """Write changes of no unit of work.
@@ -140,21 +153,28 @@ class Running:
             self.messaging.drain(seconds), self.calling.drain(seconds), _finish(self._periodic, seconds)
         )
 
+    async def _stop_components(self) -> None:
+        await self._do_in_time(self.calling.stop_components(), "stopping the components")
+
     async def _say_goodbye(self) -> None:
-        limit = asyncio.timeout(max(LEAST_SECONDS, self._countdown.left - LEAST_SECONDS))
+        await self._do_in_time(self._units.run_hook(self._hooks.on_service_stop), "on_service_stop")
+
+    async def _do_in_time(self, work: Coroutine[object, object, None], what: str) -> None:
+        """Do something of the author's, which may take for ever, and swallow that it is cancelled."""
+        task = self._loop.create_task(work)
         try:
-            async with limit:
-                await self._units.run_hook(self._hooks.on_service_stop)
-            for plugin in self._plugins.values():
-                plugin.on_service_stop()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            self._log.warning("on_service_stop did not end in time")
+            done, _ = await asyncio.wait([task], timeout=max(LEAST_SECONDS, self._countdown.left - LEAST_SECONDS))
         finally:
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=self._countdown.left)
-            await self.messaging.flush(min(FLUSH_SECONDS, self._countdown.left))
+            await end(task)
+        if done:
+            task.result()
+        else:
+            self._log.warning("%s did not end in time", what)
+
+    async def _flush(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._countdown.left)
+        await self.messaging.flush(min(FLUSH_SECONDS, self._countdown.left))
 
     async def _close(self) -> None:
         await self.messaging.close(self._countdown.left)

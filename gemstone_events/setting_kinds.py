@@ -35,6 +35,10 @@ def check_kind(name: str, value: object, hint: object) -> None:
     if not any(_is(kind, value) for kind in kinds):
         wanted = " or ".join(_NAMES[kind] for kind in kinds)
         raise ServiceConfigurationError(f"{name} cannot be {mask(repr(value))}: it is {wanted}")
+    if Sequence[str] in hints and isinstance(value, Collection):
+        for each in value:
+            if not isinstance(each, str):
+                raise ServiceConfigurationError(f"{name} cannot hold {mask(repr(each))}: it is a list of texts")
 
 
 def check_objects(name: str, values: Iterable[object]) -> None:

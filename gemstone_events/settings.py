@@ -29,6 +29,7 @@ from gemstone_events.store.port import EventStore
 from gemstone_events.transport import Transport
 
 _OBJECTS = ("configurators", "discovery_strategies", "modules", "plugins")
+_STORE = ("open", "commit", "find_settled", "close")
 _TRANSPORT = ("open", "publish", "subscribe", "close", "status")
 _SECONDS = (
     "call_timeout",
@@ -159,7 +160,7 @@ class Settings:
                 known = ", ".join(Settings.__annotations__)
                 raise ServiceConfigurationError(f"{type(self).__name__} has no setting {setting!r}; there are {known}")
             setattr(self, setting, value)
-        own = [configurable.name for configurable in self.configurables or ()]
+        own = _names_of(self.configurables)
         check_class_attributes(type(self), Settings, [*Settings.__annotations__, *own])
         _check(self)
 
@@ -205,7 +206,7 @@ class Settings:
     @property
     def broker_urls(self) -> Sequence[str]:
         """The brokers and buses by which the service is called: those that are set, or those of its events that can."""
-        return servable(self.transport_urls) if self.rpc_transports is None else self.rpc_transports
+        return servable(self.transport_urls) if self.rpc_transports is None else list(self.rpc_transports)
 
     def url_at(self, port: int | None) -> str | None:
         """Return the URL under which others reach HTTP on a port; None where there is no HTTP."""
@@ -220,6 +221,14 @@ class Settings:
         if self.event_store is None:
             return _sqlite_url(Path(self.data_dir) / f"{self.service_name}.db")
         return self.event_store
+
+
+def _names_of(configurables: Sequence[Configurable] | None) -> list[str]:
+    check_kind("configurables", configurables, Settings.__annotations__["configurables"])
+    for each in configurables or ():
+        if not isinstance(each, Configurable):
+            raise ServiceConfigurationError(f"configurables holds Configurable objects, and not {each!r}")
+    return [each.name for each in configurables or ()]
 
 
 def _check(settings: Settings) -> None:
@@ -244,7 +253,9 @@ def _check(settings: Settings) -> None:
     if not settings.endpoint.startswith("/"):
         raise ServiceConfigurationError(f"endpoint {settings.endpoint!r} must begin with '/'")
     for transport in settings.event_transports or ():
-        _check_transport(transport)
+        _check_adapter("event_transports", transport, "transport", _TRANSPORT, "amqp://user:password@host/vhost")
+    if settings.event_store is not None:
+        _check_adapter("event_store", settings.event_store, "store", _STORE, "sqlite:///folder/shop.db")
     addresses = [transport for transport in settings.event_transports or () if isinstance(transport, str)]
     if len(set(addresses)) < len(addresses):
         raise ServiceConfigurationError("event_transports names one transport twice: everything would go there twice")
@@ -262,12 +273,12 @@ def _check(settings: Settings) -> None:
             raise ServiceConfigurationError(f"{name} must be at least 1, not {number!r}")
 
 
-def _check_transport(transport: object) -> None:
-    missing = [name for name in _TRANSPORT if inspect.getattr_static(transport, name, None) is None]
-    if missing and not isinstance(transport, str):
+def _check_adapter(setting: str, adapter: object, what: str, methods: Sequence[str], url: str) -> None:
+    missing = [name for name in methods if inspect.getattr_static(adapter, name, None) is None]
+    if missing and not isinstance(adapter, str):
         raise ServiceConfigurationError(
-            f"event_transports holds {type(transport).__name__}, which is no transport (it has no {', '.join(missing)}): "
-            'write its URL instead, such as "amqp://user:password@host/vhost" or "sqlite:///folder/bus.db"'
+            f"{setting} holds {type(adapter).__name__}, which is no {what} (it has no {', '.join(missing)}): "
+            f'write its URL instead, such as "{url}"'
         )
 
 
@@ -281,6 +292,8 @@ def _check_periodic_task(entry: object) -> None:
                     f"the periodic task {function!r} cannot be called without arguments: {error}; a method of the "
                     "service goes into periodic_tasks in __init__, as (self.tick, 60), or bind arguments with partial"
                 ) from None
+            except ValueError:
+                pass  # written in C, as the ``clear`` of a dict: nothing is known of its arguments
         case _:
             raise ServiceConfigurationError(f"periodic_tasks holds pairs of a function and seconds, not {entry!r}")
 

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from gemstone_events.errors import ServiceConfigurationError
 from gemstone_events.names import check_name
 from gemstone_events.rpc.methods import check_method_name
+from gemstone_events.rpc.signatures.type_hints import arguments_of
 from gemstone_events.rpc.signatures.typed_parameters import TypedFunction, typed_function
 
 T = TypeVar("T")
@@ -125,7 +126,9 @@ class ServiceDescriptor(BaseDescriptor[T]):
         wire_name = f"{self.name}.{name}"
         signature = inspect.signature(function)
         own = list(signature.parameters.values())[1:]
-        types = typed_function(wire_name, function, signature.replace(parameters=own), always=True)
+        owner = next(base for base in self.type.__mro__ if name in vars(base))
+        meanings = arguments_of(self.type).get(owner, {})  # of a base such as Repository[Order]
+        types = typed_function(wire_name, function, signature.replace(parameters=own), always=True, meanings=meanings)
         assert types is not None
         doc = inspect.getdoc(function) or ""
         is_idempotent = bool(getattr(function, IDEMPOTENT, False))

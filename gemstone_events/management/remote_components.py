@@ -12,7 +12,12 @@ from gemstone_events.management.channel import Channel
 from gemstone_events.management.channels import ChannelManager
 from gemstone_events.management.descriptors import ComponentDescriptor
 from gemstone_events.management.registry import ComponentRegistry
-from gemstone_events.rpc.call_errors import RemoteServiceError, ServiceNotFoundError, ServiceUnreachableError
+from gemstone_events.rpc.call_errors import (
+    LocalServiceException,
+    RemoteServiceError,
+    ServiceNotFoundError,
+    ServiceUnreachableError,
+)
 from gemstone_events.rpc.client.async_call import AsyncMethodCall
 from gemstone_events.rpc.client.call_counts import is_outcome_known
 from gemstone_events.rpc.client.caller import Wires, may_repeat, sum_of
@@ -81,6 +86,8 @@ class RemoteComponents:
                     raise failure
                 try:
                     return await channel.invoke(replace(call, timeout=max(countdown.left, 0.001)), wires)
+                except ValueError as error:  # what JSON cannot carry, such as an integer of more than 64 bits
+                    raise LocalServiceException(str(error)) from error
                 except RemoteServiceError as error:
                     if not _may_go_on(error, call):
                         raise

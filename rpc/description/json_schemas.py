@@ -13,10 +13,10 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import EXCLUDE, INCLUDE, Schema, ValidationError, fields, validate
 
 from gemstone_events import strict_json
-from gemstone_events.rpc.signatures.compound_fields import AnyOf
 from gemstone_events.rpc.signatures.strict_fields import AnyField, Null, OneOf
 from gemstone_events.rpc.signatures.type_hints import TypeHintError
 from gemstone_events.rpc.signatures.typed_fields import field_for
+from gemstone_events.rpc.signatures.unions import AnyOf
 from gemstone_events.strict_json import JsonValue
 
 JsonSchema: TypeAlias = "dict[str, JsonValue]"
@@ -89,7 +89,8 @@ class _Converter(OpenAPIConverter):
         elif isinstance(field, fields.Tuple):
             items = [self.field2property(member) for member in field.tuple_fields]
             kinds = ["array", "null"] if field.allow_none else "array"
-            found |= {"type": kinds, "items": items, "minItems": len(items), "maxItems": len(items)}
+            found |= {"type": kinds, "minItems": len(items), "maxItems": len(items)}
+            found |= {"items": items} if items else {}  # a list of no schemas is no schema
         elif isinstance(field, fields.Decimal) and field.as_string:
             found |= {"type": ["string", "null"] if field.allow_none else "string", "format": "decimal"}
         elif isinstance(field, fields.Time):

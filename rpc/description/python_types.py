@@ -144,6 +144,8 @@ class PythonTypes:
         if isinstance(items, list):
             parts = [self.hint(item, f"{wanted}Item{number}", depth + 1) for number, item in enumerate(items, 1)]
             return f"tuple[{', '.join(parts)}]" if parts else "tuple[()]"
+        if schema.get("maxItems") == 0:
+            return "tuple[()]"
         return f"list[{self.hint(items, f'{wanted}Item', depth + 1)}]"
 
 

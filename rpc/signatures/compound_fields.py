@@ -1,20 +1,20 @@
-"""Fields of values that hold others: arrays, objects, and what is one of several.
+"""Fields of values that hold others: arrays and objects.
 
 A value is written only as what is read as that value again: what would come back as something else is refused.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MappingView, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from marshmallow import Schema, ValidationError, fields
 
-from gemstone_events.rpc.signatures.strict_fields import AnyField, Exact, Real, Text
-from gemstone_events.rpc.signatures.type_hints import kind_of, shown
-
-Messages: TypeAlias = "str | list[object] | dict[object, object]"
+from gemstone_events.rpc.signatures.strict_fields import EXACTLY, AnyField, wrong_type
+from gemstone_events.rpc.signatures.type_hints import is_record, kind_of
 
 _MAX_NAMED = 12
+_MAX_PROBLEMS = 100
 _Key = TypeVar("_Key", bound=Hashable)
 
 
@@ -23,7 +23,7 @@ class Array(fields.List[Any]):
 
     Args:
         inner: the field of its elements.
-        kind: what is written, and nothing else.
+        kind: what is written; for a sequence any other one, and for a set any other set, which hold no less.
         make: what makes the collection of them.
     """
 
@@ -37,15 +37,16 @@ class Array(fields.List[Any]):
     def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
         if value is None:
             return None
-        if isinstance(value, str | bytes | Mapping) or not isinstance(value, self.kind):
-            raise self.make_error("invalid")  # a text can be iterated as well, and is no list
+        _check_elements(value, self.kind)
         parts = ((index, partial(self.inner._serialize, each, attr, obj)) for index, each in enumerate(value))
         return list(serialized(parts).values())
 
     def _deserialize(self, value: object, attr: str | None, data: object, **options: object) -> Any:
-        elements = super()._deserialize(value, attr, data, **options)
+        if not isinstance(value, list | tuple):
+            raise self.make_error("invalid")
+        elements = collected((index, partial(self.inner.deserialize, each)) for index, each in enumerate(value))
         try:
-            return self.make(elements)
+            return self.make(elements.values())
         except TypeError as error:
             raise self.make_error("unhashable") from error
 
@@ -54,8 +55,8 @@ class Places(fields.Tuple):
     """An array with a field for each place, read as a tuple."""
 
     def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
-        if value is not None and not isinstance(value, tuple):
-            raise self.make_error("invalid")
+        if value is not None:
+            _check_elements(value, tuple)
         return super()._serialize(value, attr, obj, **options)
 
 
@@ -67,61 +68,27 @@ class Table(fields.Dict):
     def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
         if value is None:
             return None
+        if not isinstance(value, Mapping):
+            raise wrong_type(value, dict)
         write_one = super()._serialize
         entries = serialized((key, partial(write_one, {key: each}, attr, obj)) for key, each in value.items())
         return {key: each for entry in entries.values() for key, each in entry.items()}
 
     def _deserialize(self, value: Any, attr: str | None, data: object, **options: object) -> Any:
-        found: dict[object, object] = super()._deserialize(value, attr, data, **options)  # type: ignore[no-untyped-call]
+        if not isinstance(value, Mapping):
+            raise self.make_error("invalid")
+        found = dict(collected((key, partial(self._read, key, each)) for key, each in value.items()).values())
         if len(found) < len(value):
             raise self.make_error("repeated")  # as "1" and "01" do, or one UUID with hyphens and without
         return found
 
-
-class AnyOf(fields.Raw):
-    """What fits the first of several fields that it fits at all.
-
-    What others might be as well is tried after them, whatever their order: a date could be a datetime, an integer a
-    float, a dataclass a dict, and a text may stand for many things.
-
-    Args:
-        candidates: the fields.
-    """
-
-    def __init__(self, candidates: Collection[AnyField], **options: Any) -> None:
-        super().__init__(**options)
-        self.candidates = sorted(candidates, key=_generality)
-
-    def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
-        reasons: list[Messages] = []
-        if value is None and self.allow_none:
-            return None
-        for candidate in self.candidates:
-            try:
-                raw = write(candidate, value)
-            except ValidationError as error:
-                reasons.append(error.messages)
-            else:
-                reader, read = self._read(raw)
-                # Both may make the same of it; records that do not compare equal have but one reader.
-                if reader is not candidate and not _is_same(read, candidate.deserialize(raw)):
-                    raise ValidationError(f"Would be read as {read!r:.80}, a {type(read).__name__}.")
-                return raw
-        raise ValidationError(reasons)
-
-    def _deserialize(self, value: Any, attr: str | None, data: object, **options: object) -> Any:
-        return self._read(value)[1]
-
-    def _read(self, value: object) -> tuple[AnyField, Any]:
-        """Return the candidate that a value fits, and what that makes of it."""
-        reasons: list[Messages] = []
-        # A record that ignores unknown members would take what is another's.
-        for candidate in sorted(self.candidates, key=lambda each: (_generality(each), _count_unknown(value, each))):
-            try:
-                return candidate, candidate.deserialize(value)
-            except ValidationError as error:
-                reasons.append(error.messages)
-        raise ValidationError(reasons)
+    def _read(self, key: object, value: object) -> tuple[Any, Any]:
+        assert self.key_field is not None
+        assert self.value_field is not None
+        read = collected(
+            [("key", partial(self.key_field.deserialize, key)), ("value", partial(self.value_field.deserialize, value))]
+        )
+        return read["key"], read["value"]
 
 
 class Record(fields.Nested):
@@ -153,7 +120,7 @@ class Record(fields.Nested):
         kind = kind_of(self.hint)
         # Nothing is an instance of a TypedDict.
         if not isinstance(nested_obj, dict if issubclass(kind, dict) else kind):
-            raise ValidationError(f"Not of the type {shown(kind)}.")
+            raise wrong_type(nested_obj, kind)
         return self.schema.dump(nested_obj)
 
     def _deserialize(self, value: Any, *arguments: Any, **options: Any) -> Any:
@@ -171,7 +138,7 @@ def collected(parts: Iterable[tuple[_Key, Callable[[], Any]]]) -> dict[_Key, Any
     """Return what each part comes to.
 
     Raises:
-        ValidationError: some come to nothing; the messages are by part.
+        ValidationError: some come to nothing; the messages are by part, and end with the hundredth.
     """
     found: dict[_Key, Any] = {}
     problems: dict[_Key, Any] = {}
@@ -180,6 +147,8 @@ def collected(parts: Iterable[tuple[_Key, Callable[[], Any]]]) -> dict[_Key, Any
             found[key] = make()
         except ValidationError as error:
             problems[key] = error.messages
+            if len(problems) == _MAX_PROBLEMS:
+                break
     if problems:
         raise ValidationError(problems)
     return found
@@ -197,9 +166,21 @@ def serialized(parts: Iterable[tuple[_Key, Callable[[], Any]]]) -> dict[_Key, An
 def write(field: AnyField, value: object) -> Any:
     """Return the JSON value that a field writes, which is known to be read again.
 
+    What can be iterated only once, such as a generator, is written as a list. It must not be inside another value: what
+    is one of several would find it empty.
+
     Raises:
         ValidationError: the value does not fit the field.
     """
+    value = list(value) if isinstance(value, Iterator) else value
+    try:
+        return written(field, value)
+    except RecursionError:
+        raise ValidationError("Nested too deeply: perhaps it holds itself.") from None
+
+
+def written(field: AnyField, value: object) -> Any:
+    """Return what ``write`` does, for a value inside another one."""
     raw = _serialized(partial(field.serialize, "value", {"value": value}))
     field.deserialize(raw)
     return raw
@@ -216,24 +197,14 @@ def _serialized(make: Callable[[], Any]) -> Any:
         raise ValidationError(f"Cannot be written: {error}") from error
 
 
-def _generality(field: AnyField) -> int:
-    """Return how late a field is tried: 0 where nothing else is read from what it writes."""
-    if isinstance(field, AnyOf):
-        return max(map(_generality, field.candidates))
-    if type(field) is fields.Raw:
-        return 4
-    if isinstance(field, Text | Exact):
-        return 3 if isinstance(field, Text) else 2
-    return 1 if isinstance(field, Real | Table | fields.DateTime) else 0
-
-
-def _count_unknown(value: object, field: AnyField) -> int:
-    """Return how many members of an object a record does not know."""
-    if not isinstance(field, Record) or not isinstance(value, Mapping):
-        return 0
-    known = {member.data_key or name for name, member in field.schema.load_fields.items()}
-    return len(value.keys() - known)
-
-
-def _is_same(one: object, other: object) -> bool:
-    return type(one) is type(other) and one == other
+def _check_elements(value: object, kind: type) -> None:
+    """Refuse what is no such collection; a text can be iterated as well, and is none."""
+    if isinstance(value, Iterator):
+        raise ValidationError("Can be iterated only once: make a list of it.")
+    taken: type | tuple[type, ...] = kind
+    if not EXACTLY.get() and issubclass(kind, Sequence | AbstractSet):
+        taken = (Sequence, MappingView) if issubclass(kind, Sequence) else AbstractSet
+    # A NamedTuple has more than its elements, and may be one of the alternatives.
+    is_other = is_record(type(value)) and (kind is not tuple or EXACTLY.get())
+    if isinstance(value, str | bytes | Mapping) or is_other or not isinstance(value, taken):
+        raise wrong_type(value, kind)

@@ -64,7 +64,9 @@ class RecordSchema(Schema):
                 raise ValidationError({name: [self.error_messages["unknown"]] for name in unknown})
         elif type(record) is not self.kind:
             own, wanted = shown(type(record)), shown(self.kind)
-            raise ValidationError(f"Not of the type {wanted} itself: what only {own} has would get lost.")
+            raise ValidationError(
+                f"Not of the type {wanted} itself: what only {own} has would get lost; the hint may be {wanted} | {own}."
+            )
 
     @post_load
     def _make_record(self, members: Mapping[str, object], **options: object) -> object:
@@ -94,6 +96,8 @@ def members_of(hint: Any) -> Iterator[Member]:
 
 
 def _of_dataclass(kind: type, hints: Mapping[str, object]) -> Iterator[Member]:
+    if inspect.isabstract(kind):
+        raise TypeHintError(f"{shown(kind)} is abstract: name the classes that derive from it, as in A | B")
     known = [field for field in dataclasses.fields(typing.cast(Any, kind)) if field.init]
     names = {field.name for field in known}
     for name, parameter in inspect.signature(kind).parameters.items():
@@ -102,7 +106,7 @@ def _of_dataclass(kind: type, hints: Mapping[str, object]) -> Iterator[Member]:
     for field in known:
         options: Options = {name: field.metadata[name] for name in _PASSED_ON if name in field.metadata}
         if field.default is not dataclasses.MISSING:
-            options |= {"load_default": field.default, "allow_none": False}
+            options |= {"load_default": field.default, "allow_none": field.default is None}
         elif field.default_factory is dataclasses.MISSING:
             options["required"] = True
         given = field.metadata.get("marshmallow_field")
@@ -111,10 +115,10 @@ def _of_dataclass(kind: type, hints: Mapping[str, object]) -> Iterator[Member]:
 
 def _of_named_tuple(kind: Any, hints: Mapping[str, object]) -> Iterator[Member]:
     for name in kind._fields:
-        has_default = name in kind._field_defaults
-        options = (
-            {"load_default": kind._field_defaults[name], "allow_none": False} if has_default else {"required": True}
-        )
+        options: Options = {"required": True}
+        if name in kind._field_defaults:
+            default = kind._field_defaults[name]
+            options = {"load_default": default, "allow_none": default is None}
         yield Member(name, hints.get(name, object), options)
 
 

@@ -8,6 +8,7 @@ import re
 import sys
 import uuid
 from collections.abc import Collection
+from contextvars import ContextVar
 from decimal import Decimal
 from enum import Enum
 from typing import Any, TypeAlias
@@ -18,7 +19,26 @@ AnyField: TypeAlias = fields.Field[Any]
 Options: TypeAlias = dict[str, Any]
 """Keyword arguments of a marshmallow field."""
 
+EXACTLY: ContextVar[bool] = ContextVar("EXACTLY", default=False)
+"""Whether only what has the hint's own type is written now, as long as another alternative may have that type."""
+
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,19}")
+
+
+def wrong_type(value: object, kind: type) -> ValidationError:
+    """Return why a value is not written that is of another type than it should be."""
+    return ValidationError(f"Not of the type {kind.__qualname__}, but {type(value).__qualname__}.")
+
+
+class _Of(fields.Field[Any]):
+    """Writes what is of one type."""
+
+    kind: type
+
+    def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
+        if value is not None and not isinstance(value, self.kind):
+            raise wrong_type(value, self.kind)
+        return super()._serialize(value, attr, obj, **options)
 
 
 class _AsItIs:
@@ -82,9 +102,11 @@ class Exact(fields.Decimal):
         super().__init__(as_string=True, **options)
 
     def _serialize(self, value: object, attr: str | None, obj: object, **options: object) -> Any:
-        if value is not None and not isinstance(value, Decimal):
-            raise self.make_error("invalid")
-        return None if value is None else str(value)  # never format(value, "f"): 1E+999999 is legal
+        if value is None:
+            return None
+        if not isinstance(value, Decimal) and (type(value) is not int or EXACTLY.get()):
+            raise wrong_type(value, Decimal)
+        return str(value)  # never format(value, "f"): 1E+999999 is legal
 
     def _deserialize(self, value: object, attr: str | None, data: object, **options: object) -> Decimal:
         if isinstance(value, float):
@@ -95,26 +117,39 @@ class Exact(fields.Decimal):
         return found
 
 
-class Unique(fields.UUID):
+class Unique(_Of, fields.UUID):
     """A UUID, and no text that looks like one."""
 
-    def _serialize(self, value: object, attr: str | None, obj: object, **options: object) -> Any:
-        if value is not None and not isinstance(value, uuid.UUID):
-            raise self.make_error("invalid_uuid")
-        return None if value is None else str(value)
+    kind = uuid.UUID
 
 
-class Day(fields.Date):
+class Moment(_Of, fields.DateTime):
+    """A date with a time."""
+
+    kind = datetime.datetime
+
+
+class Hour(_Of, fields.Time):
+    """A time of the day."""
+
+    kind = datetime.time
+
+
+class Day(_Of, fields.Date):
     """A date; a datetime is more than that, and its time would get lost."""
+
+    kind = datetime.date
 
     def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
         if isinstance(value, datetime.datetime):
-            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE)
+            raise wrong_type(value, self.kind)
         return super()._serialize(value, attr, obj, **options)
 
 
-class Span(fields.TimeDelta):
+class Span(_Of, fields.TimeDelta):
     """A number of seconds: no text, no truth value."""
+
+    kind = datetime.timedelta
 
     def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
         seconds = super()._serialize(value, attr, obj, **options)
@@ -172,5 +207,5 @@ class Member(fields.Enum[Any]):
 
     def _serialize(self, value: Any, attr: str | None, obj: object, **options: object) -> Any:
         if value is not None and not isinstance(value, self.enum):
-            raise self.make_error("unknown", choices=self.choices_text)
+            raise wrong_type(value, self.enum)
         return super()._serialize(value, attr, obj, **options)

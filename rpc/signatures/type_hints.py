@@ -53,7 +53,7 @@ def resolve(hint: object, namespace: Mapping[str, object], local: Mapping[str, o
             return typing.get_type_hints(holder, dict(namespace), {**more, **local}, include_extras=True)["hint"]
         except NameError as error:
             reason = error
-    raise UnresolvedHint(f"{hint!r} cannot be resolved: {reason}") from None
+    raise UnresolvedHint(f"{hint!r} cannot be resolved: {reason}: define it at the top of its module") from None
 
 
 def namespace_of(function: Callable[..., object]) -> Mapping[str, object]:
@@ -73,13 +73,25 @@ def hints_of(hint: Any) -> dict[str, object]:
         UnresolvedHint: a name is not there at run time.
     """
     found: dict[str, object] = {}
-    known = _arguments(hint)
+    known = arguments_of(hint)
     for base in reversed(kind_of(hint).__mro__):
         namespace = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
         meanings = {**known.get(base, {}), typing.Self: hint}
         own: dict[str, object] = {each.__name__: each for each in getattr(base, "__parameters__", ())}
         for name, each in inspect.get_annotations(base).items():
             found[name] = substituted(resolve(each, namespace, {**own, base.__name__: base}), meanings)
+    return found
+
+
+def arguments_of(hint: Any) -> dict[type, dict[Any, object]]:
+    """Return what the type variables of a class and of its bases stand for, by class."""
+    kind: Any = kind_of(hint)
+    if not isinstance(kind, type):
+        return {}  # NamedTuple and TypedDict, which stand among bases, are functions
+    own = dict(zip(getattr(kind, "__parameters__", ()), typing.get_args(hint), strict=False))
+    found: dict[type, dict[Any, object]] = {kind: own}
+    for base in vars(kind).get("__orig_bases__", kind.__bases__):
+        found.update(arguments_of(substituted(base, own)))
     return found
 
 
@@ -171,15 +183,3 @@ def _parts(hint: object) -> Iterator[object]:
             seen[id(part)] = part
             yield part
             pending += [behind(part), typing.get_origin(part), *typing.get_args(part)]
-
-
-def _arguments(hint: Any) -> dict[type, dict[object, object]]:
-    """Return what the type variables of a class and of its bases stand for, by class."""
-    kind: Any = kind_of(hint)
-    if not isinstance(kind, type):
-        return {}  # NamedTuple and TypedDict, which stand among bases, are functions
-    own = dict(zip(getattr(kind, "__parameters__", ()), typing.get_args(hint), strict=False))
-    found: dict[type, dict[object, object]] = {kind: own}
-    for base in vars(kind).get("__orig_bases__", kind.__bases__):
-        found.update(_arguments(substituted(base, own)))
-    return found

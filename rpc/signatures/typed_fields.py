@@ -22,7 +22,8 @@ dataclass, ``NamedTuple``                  an object; unknown members are refuse
 A ``NewType``, an alias made by ``type X = ...``, and a type variable with a bound or constraints are what they stand
 for. A generic dataclass has its arguments: ``Page[Order]``; ``Self`` is the class in which it stands. Of the hints for
 arrays that name no class to make, all but those of sets are read as lists. What is written has to be of the hint's own
-type: a dataclass that derives from it has members that would get lost.
+type: a dataclass that derives from it has members that would get lost. What holds no less is written as well: any
+sequence for another, any set for another, an integer for a ``Decimal``.
 
 A dataclass's field may have marshmallow's ``validate``, ``data_key`` and ``metadata`` in its ``metadata``, or a
 ``marshmallow_field`` of its own. A ``ValueError`` from ``__post_init__`` refuses the value. A dataclass with a
@@ -42,12 +43,12 @@ from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from itertools import combinations
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, ForwardRef, TypeVar, get_args, get_origin
 
 from marshmallow import Schema, fields, validate
 
 from gemstone_events.rpc.signatures import strict_fields
-from gemstone_events.rpc.signatures.compound_fields import AnyOf, Array, Places, Record, Table
+from gemstone_events.rpc.signatures.compound_fields import Array, Places, Record, Table
 from gemstone_events.rpc.signatures.records import Member, RecordSchema, members_of
 from gemstone_events.rpc.signatures.strict_fields import AnyField, Options
 from gemstone_events.rpc.signatures.type_hints import (
@@ -61,6 +62,7 @@ from gemstone_events.rpc.signatures.type_hints import (
     shown,
     title,
 )
+from gemstone_events.rpc.signatures.unions import AnyOf
 
 _SIMPLE: Mapping[object, type[AnyField]] = {
     str: strict_fields.Text,
@@ -69,9 +71,9 @@ _SIMPLE: Mapping[object, type[AnyField]] = {
     bool: strict_fields.Truth,
     None: strict_fields.Null,
     type(None): strict_fields.Null,
-    datetime.datetime: fields.DateTime,
+    datetime.datetime: strict_fields.Moment,
     datetime.date: strict_fields.Day,
-    datetime.time: fields.Time,
+    datetime.time: strict_fields.Hour,
     datetime.timedelta: strict_fields.Span,
     uuid.UUID: strict_fields.Unique,
     Decimal: strict_fields.Exact,
@@ -118,6 +120,8 @@ def field_for(hint: object, **options: Any) -> AnyField:
         raise TypeHintError(
             f"{shown(hint)} may be anything: say what it is where it is used, as in Page[int], or give it a bound"
         )
+    if isinstance(hint, str | ForwardRef):  # of an alias, which has no names of a module
+        raise TypeHintError(f"{hint!r} is a text in an alias, which names nothing there: write it without quotes")
     raise TypeHintError(
         f"{shown(hint)} cannot be read from JSON: use str, int, float, bool, None, a dataclass, a TypedDict, a "
         "NamedTuple, an Enum, datetime, date, time, timedelta, UUID, Decimal, or list, set, tuple, dict, Literal, "
@@ -247,12 +251,13 @@ def _key_field_for(hint: object) -> AnyField:
     """Return the field of an object's keys, which are texts in JSON."""
     if is_anything(hint):
         return strict_fields.Text()
-    if hint is int:
-        return strict_fields.WholeKey()
     field = field_for(hint)
+    if type(field) is strict_fields.Whole and not field.allow_none:
+        return strict_fields.WholeKey(validate=field.validators)
     if isinstance(field, strict_fields.Member) and field.by_value and isinstance(field.field, strict_fields.Whole):
-        raise TypeHintError(f"{shown(hint)} cannot be the key of a JSON object: its values are integers")
-    if not isinstance(field, _KEY_FIELDS) or field.allow_none:
+        raise TypeHintError(f"{shown(hint)} cannot be the key of a JSON object: its values are integers; use int")
+    is_text = isinstance(field, strict_fields.OneOf) and all(isinstance(value, str) for value in field.values)
+    if not (is_text or isinstance(field, _KEY_FIELDS)) or field.allow_none:
         raise TypeHintError(
             f"{shown(hint)} cannot be the key of a JSON object: use str, int, UUID, or an Enum of texts"
         )

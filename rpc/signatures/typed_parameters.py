@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial, wraps
 from inspect import Parameter, Signature, isawaitable
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from marshmallow import ValidationError
 
@@ -29,6 +29,7 @@ from gemstone_events.rpc.signatures.type_hints import (
     is_rich,
     namespace_of,
     resolve,
+    substituted,
 )
 from gemstone_events.rpc.signatures.typed_fields import field_for, look_into, schema_for
 from gemstone_events.strict_json import JsonValue
@@ -36,6 +37,8 @@ from gemstone_events.strict_json import JsonValue
 __all__ = ["ResultError", "TypeHintError", "TypedFunction", "field_for", "schema_for", "typed_function", "why_unbound"]
 
 _SHOWN = 200
+_MAX_MESSAGES = 100
+_NOTHING: Mapping[Any, object] = {}
 _Convert: TypeAlias = Callable[[AnyField, object], object]
 
 
@@ -110,7 +113,9 @@ class TypedFunction:
         try:
             return cast(object, write(self.result, result))
         except ValidationError as error:
-            raise ResultError(f"the result of {self.name} does not fit its type hint: {error.messages}") from error
+            raise ResultError(
+                f"the result of {self.name} does not fit its type hint: {_first_of(error.messages)}"
+            ) from error
 
     def load_result(self, result: JsonValue) -> object:
         """Return what a service's result stands for.
@@ -123,7 +128,7 @@ class TypedFunction:
         try:
             return cast(object, self.result.deserialize(result))
         except ValidationError as error:
-            messages = cast(JsonValue, error.messages)
+            messages = cast(JsonValue, _first_of(error.messages))
             raise InvalidAnswerError(f"the result of {self.name} does not fit its type hint", data=messages) from error
 
     def dumping(self, function: Callable[..., object]) -> Callable[..., object]:
@@ -157,7 +162,7 @@ class TypedFunction:
                 else:
                     bound.arguments[name] = convert(field, value)
             except ValidationError as error:
-                problems[name] = cast(JsonValue, error.messages)
+                problems[name] = cast(JsonValue, _first_of(error.messages))
         return problems
 
 
@@ -178,7 +183,12 @@ def why_unbound(signature: Signature, params: Params, error: TypeError) -> str:
 
 
 def typed_function(
-    name: str, function: Callable[..., object], signature: Signature | None = None, *, always: bool = False
+    name: str,
+    function: Callable[..., object],
+    signature: Signature | None = None,
+    *,
+    always: bool = False,
+    meanings: Mapping[Any, object] = _NOTHING,
 ) -> TypedFunction | None:
     """Return how a function's parameters and result look in JSON; None where nothing has to be converted.
 
@@ -187,12 +197,13 @@ def typed_function(
         function: the function, bound to its object.
         signature: its parameters, where callers cannot pass all of them.
         always: convert and check, even if the hints say nothing that JSON does not have.
+        meanings: what type variables of the function's class stand for.
 
     Raises:
         ServiceConfigurationError: a hint cannot be resolved, or cannot be read from JSON.
     """
     signature = inspect.signature(function) if signature is None else signature
-    hints, unresolved = _resolved(signature, namespace_of(function))
+    hints, unresolved = _resolved(signature, namespace_of(function), meanings)
     if not always and not any(is_rich(hint) for hint in hints.values()):
         return None
     for place, reason in unresolved.items():
@@ -206,14 +217,16 @@ def typed_function(
 _RESULT = "return"
 
 
-def _resolved(signature: Signature, namespace: Mapping[str, object]) -> tuple[dict[str, object], dict[str, str]]:
+def _resolved(
+    signature: Signature, namespace: Mapping[str, object], meanings: Mapping[Any, object]
+) -> tuple[dict[str, object], dict[str, str]]:
     """Return the hints by parameter, the result's as "return", and the reasons why some have none."""
     hints: dict[str, object] = {}
     unresolved: dict[str, str] = {}
     annotations = {name: parameter.annotation for name, parameter in signature.parameters.items()}
     for name, hint in {**annotations, _RESULT: signature.return_annotation}.items():
         try:
-            hints[name] = resolve(hint, namespace, {})
+            hints[name] = substituted(resolve(hint, namespace, {}), meanings)
         except UnresolvedHint as error:
             hints[name] = object
             unresolved[repr(name)] = str(error)
@@ -229,6 +242,21 @@ def _field(name: str, place: str, hint: object) -> AnyField:
     except RecursionError:
         raise TypeHintError(f"the type hint of {place} of {name!r} holds itself: let a dataclass do that") from None
     return field
+
+
+def _first_of(messages: object) -> object:
+    """Return messages without those that come after so many: they can be longer than what they are about."""
+    left = _MAX_MESSAGES
+
+    def cut(part: object) -> object:
+        nonlocal left
+        if isinstance(part, str):
+            left -= 1
+        if isinstance(part, Mapping):
+            return {key: cut(each) for key, each in part.items() if left > 0}
+        return [cut(each) for each in part if left > 0] if isinstance(part, list) else part
+
+    return cut(messages)
 
 
 def _by_name(bound: inspect.BoundArguments) -> dict[str, object]:

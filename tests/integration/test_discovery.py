@@ -258,11 +258,11 @@ def make_certificates(folder: Path) -> None:
 
     new = ("-newkey", "rsa:2048", "-nodes")
     for name in ("ca", "other"):
-        openssl(
-            "req", "-x509", *new, "-days", "2", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem"
-        )
+        usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # which Python 3.13 asks authorities for
+        named = ("-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem")
+        openssl("req", "-x509", *new, "-days", "2", *usage, *named)
     openssl("req", *new, "-subj", "/CN=server", "-keyout", "server.key", "-out", "server.csr")
-    (folder / "names").write_text("subjectAltName=DNS:localhost\n")
+    (folder / "names").write_text("subjectAltName=DNS:localhost\nauthorityKeyIdentifier=keyid\n")
     authority = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")
     openssl("x509", "-req", "-in", "server.csr", *authority, "-days", "2", "-out", "server.pem")
 

@@ -41,6 +41,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsNode]:
             "2",
             "-subj",
             f"/CN={authority}",
+            *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),  # which Python 3.13 asks authorities for
             "-keyout",
             f"{authority}.key",
             "-out",
@@ -83,7 +84,7 @@ def certify(folder: Path, name: str, alternative: str) -> None:
         "-out",
         f"{name}.csr",
     )
-    (folder / f"{name}.ext").write_text(f"subjectAltName={alternative}\n")
+    (folder / f"{name}.ext").write_text(f"subjectAltName={alternative}\nauthorityKeyIdentifier=keyid\n")
     openssl(
         folder,
         "x509",

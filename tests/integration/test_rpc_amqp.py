@@ -242,6 +242,23 @@ async def test_an_answer_function_that_raises_is_an_internal_error(
     assert b"not for callers" not in answer
 
 
+async def test_a_call_that_cancels_itself_is_an_internal_error_and_keeps_no_place(
+    amqp_wire: AmqpClientWire, orders_url: str, rabbitmq_url: str, namespace: str
+) -> None:
+    async def answer(body: bytes, context: CallContext) -> bytes:
+        task = asyncio.current_task()
+        if body == b"cancel" and task is not None:
+            task.cancel()
+        await asyncio.sleep(0)
+        return body
+
+    async with serving(rabbitmq_url, namespace, answer, concurrency=1):
+        refusal = await amqp_wire.call(orders_url, WireRequest(b"cancel", 10.0))
+        assert refusal is not None
+        assert b"-32603" in refusal
+        assert await amqp_wire.call(orders_url, WireRequest(b"1", 10.0)) == b"1"
+
+
 async def test_presence_finds_the_running_instances_of_all_services(
     amqp_wire: AmqpClientWire, rabbitmq_url: str, namespace: str, stranger: AbstractChannel
 ) -> None:

@@ -37,6 +37,7 @@ def test_a_misspelt_setting_is_refused_with_the_one_that_was_meant(misspelt: str
         *("hosts", "ports", "versions", "endpoints"),
         *("part", "cost", "mean", "timeout", "hostname", "event_stream", "event_name", "allowed_users", "api_version"),
         *("configuration", "max_body_bytes", "data_directory"),
+        *("poll_timeout", "index_retention", "max_concurrent_polls"),
         *("_prot", "__prot__"),
     ],
 )

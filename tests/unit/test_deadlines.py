@@ -215,3 +215,28 @@ async def test_a_block_outside_of_a_task_is_refused() -> None:
     asyncio.get_running_loop().call_soon(enter)
     with pytest.raises(RuntimeError, match="there is none here"):
         await tried
+
+
+class RoundingLoop(asyncio.SelectorEventLoop):
+    """Has no timers for what is due at once, as uvloop has none for less than half a millisecond."""
+
+    def call_at(self, when, callback, *args, context=None):  # type: ignore[override]
+        if when <= self.time():
+            return self.call_soon(callback, *args, context=context)
+        return super().call_at(when, callback, *args, context=context)
+
+
+def test_what_is_due_at_once_needs_no_timer_of_the_loop() -> None:
+    told: list[str] = []
+
+    async def expire_two() -> None:
+        deadlines = Deadlines(told.append)
+        for name in "ab":
+            deadlines.begin(name, asyncio.get_running_loop().time())
+        async with asyncio.timeout(PATIENCE):
+            while len(told) < 2:
+                await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=RoundingLoop) as runner:
+        runner.run(expire_two())
+    assert told == ["a", "b"]

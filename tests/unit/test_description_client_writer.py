@@ -113,6 +113,7 @@ def test_there_is_a_blocking_and_an_asynchronous_class_with_a_method_each() -> N
         ({"type": "array", "items": {"type": "string"}}, "list[str]"),
         ({"type": "array"}, "list[Any]"),
         ({"type": "array", "items": [{"type": "string"}, {"type": "integer"}]}, "tuple[str, int]"),
+        ({"type": "array", "maxItems": 0}, "tuple[()]"),
         ({"type": "object"}, "dict[str, Any]"),
         ({"type": "object", "additionalProperties": {"type": "integer"}}, "dict[str, int]"),
         ({"anyOf": [{"type": "integer"}, {"type": "null"}, {"type": "string"}]}, "int | str | None"),

@@ -103,6 +103,11 @@ def test_what_json_cannot_express_is_anything(hint: object) -> None:
     assert JsonSchemas().of_hint(hint) == {}
 
 
+def test_an_empty_tuple_has_none() -> None:
+    schema = JsonSchemas().of_hint(tuple[()])  # draft-07 has no empty list of schemas
+    assert schema == {"type": "array", "minItems": 0, "maxItems": 0}
+
+
 def test_a_tuple_has_a_schema_for_each_place() -> None:
     schema = JsonSchemas().of_hint(tuple[int, str])
     assert schema == {"type": "array", "items": [{"type": "integer"}, {"type": "string"}], "minItems": 2, "maxItems": 2}

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial, wraps
+from typing import Generic, TypeVar
 
 import pytest
 
@@ -107,6 +108,30 @@ def test_a_service_inherits_the_methods_of_its_bases() -> None:
 
     assert list(service_descriptor(Wider).methods) == ["place", "find", "cancel"]
     assert service_descriptor(Wider).methods["find"].wire_name == "wider.find"
+
+
+def test_an_interface_may_derive_from_a_generic_one() -> None:
+    kept = TypeVar("kept")
+
+    class Repository(ABC, Generic[kept]):
+        @abstractmethod
+        async def get(self, number: int) -> kept | None: ...
+
+        @abstractmethod
+        async def put(self, *items: kept) -> None: ...
+
+    class Archive(Repository[kept]):
+        @abstractmethod
+        async def all(self) -> list[kept]: ...
+
+    @service()
+    class Orders(Archive[Order], Service):
+        pass
+
+    methods = service_descriptor(Orders).methods
+    assert methods["get"].types.load_result({"article": "pen"}) == Order("pen")
+    assert methods["put"].types.load([{"article": "pen"}]) == ((Order("pen"),), {})
+    assert methods["all"].types.dump_result([Order("pen")]) == [{"article": "pen", "placed": None}]
 
 
 def test_scopes_make_a_service_private() -> None:

@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -214,6 +215,16 @@ async def test_wrong_arguments_are_refused_before_anything_is_called() -> None:
         with pytest.raises(LocalServiceException) as refused:
             await prices.price(5)  # type: ignore[arg-type]
     assert refused.value.data == {"article": ["Not a valid string."]}
+
+
+@pytest.mark.parametrize("value", [2**70, "\ud800"], ids=["integer", "text"])
+async def test_what_json_cannot_carry_is_the_callers_mistake(value: object) -> None:
+    registry = LocalComponentRegistry()
+    await registry.register(component_descriptor(ShopComponent), [ChannelAddress("http", "http://127.0.0.1:1/api")])
+    async with ServiceManager(registry) as manager:
+        arguments: dict[str, Any] = {"count": value} if isinstance(value, int) else {"article": value}
+        with pytest.raises(LocalServiceException, match="cannot be sent"):
+            await manager.get_service(Prices).price(**{"article": "pen", **arguments})
 
 
 async def test_a_wrong_answer_is_an_invalid_one() -> None:

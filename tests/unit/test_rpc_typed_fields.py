@@ -3,6 +3,8 @@
 import enum
 import json
 import typing
+from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -197,6 +199,85 @@ def test_what_does_not_fit_is_refused(hint: object, wire: object) -> None:
         field_for(hint).deserialize(wire)
 
 
+@pytest.mark.parametrize(
+    ("hint", "value", "read"),
+    [
+        (list[int], (1, 2), [1, 2]),
+        (list[int], deque([1, 2]), [1, 2]),
+        (list[int], range(2), [0, 1]),
+        (list[str], {"b": 1, "a": 2}.keys(), ["b", "a"]),
+        (list[Point2], {"a": Point2(1)}.values(), [Point2(1)]),
+        (Sequence[int], (1, 2), [1, 2]),
+        (tuple[int, ...], [1, 2], (1, 2)),
+        (tuple[int, str], [1, "a"], (1, "a")),
+        (set[int], frozenset([1]), {1}),
+        (frozenset[str], {"a": 1}.keys(), frozenset("a")),
+        (Decimal, 3, Decimal(3)),
+        (Decimal, 10**30, Decimal(10**30)),
+        (dict[str, list[Decimal]], {"a": (1,)}, {"a": [Decimal(1)]}),
+    ],
+    ids=repr,
+)
+def test_what_holds_no_less_is_written_for_what_is_hinted(hint: object, value: object, read: object) -> None:
+    made = field_for(hint)
+    found = made.deserialize(json.loads(strict_json.dumps(write(made, value))))
+    assert (found, type(found)) == (read, type(read))
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "key", "wrong"),
+    [
+        (NewType("Number", int), 1, "1", "01"),
+        (Annotated[int, validate.Range(min=1)], 1, "1", "0"),
+        (TypeAliasType("Number", int), 1, "1", "x"),
+        (Literal["a", "b"], "a", "a", "c"),
+    ],
+    ids=repr,
+)
+def test_keys_may_be_what_stands_for_an_integer_or_is_one_of_some_texts(
+    hint: Any, value: object, key: str, wrong: str
+) -> None:
+    made = field_for(dict[hint, int])
+    assert write(made, {value: 5}) == {key: 5}
+    assert made.deserialize({key: 5}) == {value: 5}
+    with pytest.raises(ValidationError):
+        made.deserialize({wrong: 5})
+
+
+@dataclass
+class Search:
+    text: str
+    limit: int = None  # type: ignore[assignment]  # as many write it
+
+
+class Place(typing.NamedTuple):
+    name: str
+    country: str = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("value", [Search("a"), Place("a")], ids=repr)
+def test_none_as_a_default_may_be_sent_whatever_the_hint_says(value: object) -> None:
+    made = field_for(type(value))
+    assert made.deserialize(write(made, value)) == value
+
+
+@dataclass
+class Figure(ABC):
+    name: str
+
+    @abstractmethod
+    def area(self) -> float: ...
+
+
+@pytest.mark.parametrize("hint", [list[Decimal], set[int], dict[str, Decimal], dict[int, int]], ids=repr)
+def test_the_messages_about_many_mistakes_end(hint: object) -> None:
+    count = 10_000
+    wire = {str(number): "x" for number in range(count)} if "dict" in str(hint) else ["x"] * count
+    with pytest.raises(ValidationError) as refused:
+        field_for(hint).deserialize(wire)
+    assert len(refused.value.messages) == 100
+
+
 @pytest.mark.parametrize(("number", "digits"), [(9.99, "9.99"), (1e-7, "1E-7"), (5, "5"), (10**30, "1" + "0" * 30)])
 def test_a_decimal_is_read_from_a_number_that_has_its_digits_for_certain(number: float, digits: str) -> None:
     assert field_for(Decimal).deserialize(number) == Decimal(digits)
@@ -369,6 +450,10 @@ class Unresolved:
         (list[bytes], "bytes"),
         (dict[str | None, int], "cannot be the key"),
         (Literal[Colour.RED], "write texts, integers"),
+        (Figure, "Figure is abstract: name the classes that derive from it"),
+        (TypeAliasType("Names", "list['Name']"), "write it without quotes"),
+        (dict[Literal["a", 1], int], "cannot be the key"),
+        (dict[bool, int], "cannot be the key"),
         (Box, "~T may be anything"),
     ],
 )
@@ -378,7 +463,11 @@ def test_a_hint_that_json_cannot_say_is_refused_by_name(hint: object, message: s
 
 
 @pytest.mark.parametrize(
-    ("kind", "message"), [(Hidden, "'seed' is no field of it"), (Unresolved, "'NoSuchClass' is not defined")]
+    ("kind", "message"),
+    [
+        (Hidden, "'seed' is no field of it"),
+        (Unresolved, "'NoSuchClass' is not defined: define it at the top of its module"),
+    ],
 )
 def test_a_dataclass_that_json_cannot_say_is_refused_by_name(kind: type, message: str) -> None:
     with pytest.raises(TypeHintError, match=message):
@@ -414,12 +503,24 @@ def test_what_cannot_be_written_is_told_by_member_key_and_place() -> None:
     parcel = Parcel({"a": [Line(article="pen")], "b": [Line(article="ink"), wrong]}, due="soon")  # type: ignore[arg-type]
     with pytest.raises(ValidationError) as refused:
         write(field_for(list[Parcel]), [Parcel({}, date(2026, 1, 2)), parcel])
-    assert refused.value.messages[1]["lines"] == {"b": {1: ["Not of the type Line."]}}
-    assert refused.value.messages[1]["due"][0].startswith("Cannot be written: ")
+    assert refused.value.messages[1]["lines"] == {"b": {1: ["Not of the type Line, but dict."]}}
+    assert refused.value.messages[1]["due"] == ["Not of the type date, but str."]
     price: Any = "free"
     with pytest.raises(ValidationError) as refused:
         write(field_for(Line), Line(article="pen", price=price))
-    assert refused.value.messages == {"unitPrice": ["Not a valid number."]}
+    assert refused.value.messages == {"unitPrice": ["Not of the type Decimal, but str."]}
+
+
+@dataclass
+class Chain:
+    next: "Chain | None" = None
+
+
+def test_what_holds_itself_is_not_written() -> None:
+    chain = Chain()
+    chain.next = chain
+    with pytest.raises(ValidationError, match="holds itself"):
+        write(field_for(Chain), chain)
 
 
 @dataclass

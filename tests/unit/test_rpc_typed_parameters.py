@@ -51,6 +51,10 @@ def hidden_only(other: "NoSuchClass") -> None: ...  # type: ignore[name-defined]
 def unreadable(body: bytes, when: datetime) -> None: ...
 
 
+def add_all(amounts: list[Money]) -> Money:
+    return Money(sum((each.amount for each in amounts), Decimal(0)))
+
+
 @dataclass
 class Parcel:
     content: bytes
@@ -213,7 +217,7 @@ def test_a_client_refuses_arguments_that_do_not_fit_before_anything_is_called() 
     money = Money(Decimal(1))
     with pytest.raises(LocalServiceException) as refused:
         typed(add).dump((money, "2"), {})
-    assert refused.value.data == {"second": ["Not of the type Money."]}
+    assert refused.value.data == {"second": ["Not of the type Money, but str."]}
     with pytest.raises(TypeError, match=r"add\(\): missing a required argument: 'second'"):
         typed(add).dump((money,), {})
     with pytest.raises(TypeError, match="all by position or all by name"):
@@ -227,7 +231,7 @@ def test_a_client_is_told_where_in_an_argument_something_is_wrong() -> None:
     wrong = cast("Money", {"amount": "1"})
     with pytest.raises(LocalServiceException) as refused:
         typed(ship).dump(({"a": [money], "b": [money, wrong]}, money, wrong), {"other": wrong})
-    reason = ["Not of the type Money."]
+    reason = ["Not of the type Money, but dict."]
     assert refused.value.data == {"vans": {"b": {1: reason}}, "more": {1: reason}, "others": {"other": reason}}
 
 
@@ -239,6 +243,14 @@ async def test_which_of_further_parameters_does_not_fit_is_told() -> None:
         "message": "Invalid params",
         "data": {"more": {"1": ["Not an object with the members amount, currency."]}},
     }
+
+
+async def test_the_caller_is_at_fault_however_much_is_wrong() -> None:
+    wrong = [{"amount": "x", **{str(number): number for number in range(200)}} for _ in range(1000)]
+    reply = await answer(Method("add", add_all), [wrong])
+
+    assert reply["error"]["code"] == -32602
+    assert len(json.dumps(reply)) < 10_000
 
 
 def test_a_client_reads_a_result_or_tells_that_it_is_none() -> None:

@@ -157,6 +157,11 @@ class GenericDict(TypedDict, Generic[T]):
     item: T
 
 
+class Numbers(NamedTuple):
+    one: int
+    two: int
+
+
 class GenericTuple(NamedTuple, Generic[T]):
     item: T
 
@@ -351,20 +356,28 @@ def matches(found: object, wanted: object) -> bool:
         (Movie, [movie], "Not of the type Movie"),
         (Point, (1, DAY), "Not of the type Point"),
         (Page[Point], Page([1]), "Not of the type Point"),
-        (Cat, BigCat("a"), "Not of the type Cat itself: what only BigCat has would get lost"),
+        (
+            Cat,
+            BigCat("a"),
+            r"Not of the type Cat itself: what only BigCat has would get lost; the hint may be Cat \| BigCat",
+        ),
         (UUID | str, str(UUID(int=1)), r"Would be read as UUID\(.*, a UUID"),
         (Colour | str, "red", "Would be read as <Colour.RED: 'red'>, a Colour"),
         (dict[str, str] | Cat, {"name": "a"}, "Would be read as Cat"),
         (list[list[int]] | list[tuple[int, ...]], [(1,)], "Would be read as"),
-        (list[int], {1}, "Not a valid list"),
-        (set[int], [1, 1], "Not a valid list"),
-        (tuple[int, int], [1, 2], "Not a valid tuple"),
-        (UUID, str(UUID(int=1)), "Not a valid UUID"),
-        (Decimal, "1.5", "Not a valid number"),
-        (Decimal, 1.5, "Not a valid number"),
+        (list[int], {1}, "Not of the type list, but set"),
+        (set[int], [1, 1], "Not of the type set, but list"),
+        (tuple[int, int], {1, 2}, "Not of the type tuple, but set"),
+        (UUID, str(UUID(int=1)), "Not of the type UUID, but str"),
+        (Decimal, "1.5", "Not of the type Decimal, but str"),
+        (Decimal, 1.5, "Not of the type Decimal, but float"),
+        (Decimal, True, "Not of the type Decimal, but bool"),
         (float, 2**60 + 1, "Too many digits"),
         (dt.timedelta, dt.timedelta(days=999_999, microseconds=1), "Too long to be exact"),
-        (dt.datetime, DAY, "Cannot be written"),
+        (dt.datetime, DAY, "Not of the type datetime, but date"),
+        (dt.time, "noon", "Not of the type time, but str"),
+        (list[int], Numbers(1, 2), "Not of the type list, but Numbers"),
+        (dict[str, Iterable[int]], {"a": iter([1])}, "Can be iterated only once: make a list of it"),
     ],
     ids=lambda each: repr(each)[:50],
 )

@@ -149,6 +149,14 @@ def test_a_service_that_fails_to_stop_keeps_no_other_from_stopping(services, loo
     assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["second"]
 
 
+def test_what_keeps_a_service_from_starting_is_raised_even_if_another_fails_to_stop(services, loop, caplog) -> None:
+    services[0].fails_at_stop = ValueError("stop")
+    services[1].fails_at_start = ValueError("start")
+    with caplog.at_level(logging.ERROR, "gemstone_events"), pytest.raises(ValueError, match="start"):
+        run(services, loop)
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["stop"]
+
+
 def test_a_signal_ends_a_start_that_takes_for_ever_and_drains_what_runs(services, loop, log) -> None:
     services[1].starts.clear()
 

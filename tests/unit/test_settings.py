@@ -7,6 +7,7 @@ import pytest
 
 from gemstone_events import BasePlugin, MicroService, ServiceConfigurationError
 from gemstone_events.adapters import make_transport
+from gemstone_events.configuration import Configurable
 from gemstone_events.management import AbstractComponent, Component, Service, component, implementation, service
 from gemstone_events.transport import TransportSettings
 
@@ -117,3 +118,35 @@ def test_a_value_of_another_kind_is_refused_with_the_kind_that_it_is(setting: st
 )
 def test_a_value_of_its_kind_is_taken(setting: str, value: object) -> None:
     assert getattr(Shop(**{setting: value}), setting) == value
+
+
+def test_a_periodic_task_may_be_a_function_whose_arguments_python_cannot_tell() -> None:
+    cache: dict[str, int] = {}
+    assert Shop(periodic_tasks=[(cache.clear, 60)]).periodic_tasks == [(cache.clear, 60)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "advice"),
+    [
+        ("configurables", 5, "configurables cannot be 5: it is a list or None"),
+        ("configurables", [Configurable], "configurables holds Configurable objects, and not <class"),
+        (
+            "event_store",
+            Path("shop.db"),
+            r"event_store holds PosixPath, .*: write its URL instead, such as \"sqlite://",
+        ),
+        (
+            "rpc_transports",
+            [Path("bus.db")],
+            r"rpc_transports cannot hold PosixPath\('bus.db'\): it is a list of texts",
+        ),
+        ("allowed_hosts", [5], "allowed_hosts cannot hold 5: it is a list of texts"),
+    ],
+)
+def test_what_would_fail_at_the_start_is_refused_before(setting: str, value: object, advice: str) -> None:
+    with pytest.raises(ServiceConfigurationError, match=advice):
+        Shop(**{setting: value})
+
+
+def test_brokers_may_be_given_as_any_collection() -> None:
+    assert Shop(rpc_transports={"memory://bus": 1}.keys()).service_manager

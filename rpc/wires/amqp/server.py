@@ -184,7 +184,9 @@ class AmqpServerWire:
             context = replace(context, timeout=context.timeout - waited)
         try:
             body = await self._answer(request.body, context)
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and self._stopping:
+                raise  # it is given back; else it has cancelled itself, and would keep its place for ever
             _logger.exception("a call was not answered")
             body = write_response(JsonRpcResponse(None, error=InternalError()))
         session.finish(delivery_tag, request, body)

@@ -163,7 +163,13 @@ class EmbeddedServerWire:
             _logger.info("a call was dropped: its caller had given it up before its turn came")
             return
         # A context of its own: it may begin at the end of another call, and must not take part in what that one has set.
-        self._calls.add(session.loop.create_task(self._carry_out(session, call), context=self._context.copy()))
+        task = session.loop.create_task(self._carry_out(session, call), context=self._context.copy())
+        self._calls.add(task)
+        task.add_done_callback(self._end)  # and not at its own end: an eager task may come to that before this line
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._calls.discard(task)
+        self._begin_waiting()
 
     def _begin_waiting(self) -> None:
         """Give room to those that wait, one call each in turn."""
@@ -187,11 +193,6 @@ class EmbeddedServerWire:
         except Exception:
             _logger.exception("a call failed in a way that has no answer")
             session.lose(call)
-        finally:
-            task = asyncio.current_task()
-            assert task is not None
-            self._calls.discard(task)
-            self._begin_waiting()
 
     async def _listen(self) -> None:
         listening, path = self._folder.listen(self._label, _BACKLOG)

@@ -131,7 +131,6 @@ class EndpointDelegate(HTTPMessageDelegate):
         self._refused: RefusalDelegate | None = None
         self._chunks: list[bytes] = []
         self._received = 0
-        self._call: asyncio.Task[None] | None = None
         self._handler: TornadoJsonRpcHandler | None = None
         self._handlers_answer: asyncio.Future[bytes | None] | None = None
 
@@ -184,8 +183,8 @@ class EndpointDelegate(HTTPMessageDelegate):
             return
         self._endpoint.body_deadlines.end(self)
         if self._received <= self._endpoint.body_bytes:
-            self._call = asyncio.get_running_loop().create_task(self._answer())
-            self._endpoint.in_flight.begin_call(self._call)
+            call = asyncio.get_running_loop().create_task(self._answer())
+            self._endpoint.in_flight.begin_call(call)
         else:
             self._connection.finish()
             self._endpoint.in_flight.end(self._request.server_connection)
@@ -203,9 +202,10 @@ class EndpointDelegate(HTTPMessageDelegate):
         except Exception:
             _logger.exception("a call failed in a way that has no answer")
             self._connection.close()
+        except asyncio.CancelledError:
+            self._connection.close()
+            raise
         finally:
-            if self._call is not None:
-                self._endpoint.in_flight.end_call(self._call)
             if self._handlers_answer is not None and not self._handlers_answer.done():
                 # Not 503: it was begun, and nobody knows how far it came.
                 self._handlers_answer.set_exception(HTTPError(HTTPStatus.INTERNAL_SERVER_ERROR))

@@ -40,10 +40,7 @@ class InFlight:
     def begin_call(self, call: asyncio.Task[None]) -> None:
         """A call has come in whole: from here on it is run, whatever its client does."""
         self._calls.add(call)
-
-    def end_call(self, call: asyncio.Task[None]) -> None:
-        """The call is done."""
-        self._calls.discard(call)
+        call.add_done_callback(self._calls.discard)
 
     async def abandon(self) -> None:
         """Cancel the calls that still run, and wait for them to take notice, but not for long."""

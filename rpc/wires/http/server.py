@@ -64,7 +64,7 @@ class HttpServer:
         """
         try:
             sockets = await _listen(self._host, self._port)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise ServiceConfigurationError(_explain(error, self._host, self._port)) from error
         self._port = sockets[0].getsockname()[1]
         limits = self._application.limits
@@ -83,12 +83,13 @@ class HttpServer:
         """Take no more connections and requests, let those that are in flight finish, and close.
 
         Every call whose body had come in whole is finished, also where its client is gone, so that no accepted
-        notification is lost. Calls that need longer than ``timeout`` seconds are cancelled. Stopping twice is harmless.
+        notification is lost. Calls that need longer than ``timeout`` seconds are cancelled. Stopping twice is harmless,
+        and where the first time was cut short, the second one ends it.
 
         Returns:
             True if everything was finished in time.
         """
-        server, self._server = self._server, None
+        server = self._server
         if server is None:
             return True
         server.stop()
@@ -101,6 +102,7 @@ class HttpServer:
         await end(self._watch)
         await self._application.lingering.close()
         await server.close_all_connections()
+        self._server = None
         return drained
 
 
@@ -204,12 +206,15 @@ def _room_for(connections: int) -> int:
     return room
 
 
-def _explain(error: OSError, host: str, port: int) -> str:
+def _explain(error: OSError | UnicodeError, host: str, port: int) -> str:
+    no_address = f"{host!r} is no address of this machine: set host to one that is, as 127.0.0.1 or 0.0.0.0"
+    if isinstance(error, UnicodeError):  # no name that DNS could have
+        return no_address
     where = f"port {port} on {host!r}"
     if error.errno == errno.EADDRINUSE:
         return f"{where} is in use by another program: stop that one, or choose another port (0 takes a free one)"
     if error.errno == errno.EACCES:
         return f"{where} may not be listened on: choose a port above 1023, or let a proxy listen there"
     if error.errno in _NO_SUCH_ADDRESS or isinstance(error, socket.gaierror):
-        return f"{host!r} is no address of this machine: set host to one that is, as 127.0.0.1 or 0.0.0.0"
+        return no_address
     return f"{where} cannot be listened on: {error}"

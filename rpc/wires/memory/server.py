@@ -173,6 +173,12 @@ class MemoryServerWire:
         # A context of its own: a call must not take part in its caller's unit of work, deadline and trace.
         task = self.loop.create_task(self._carry_out(call), context=self._context.copy())
         self._calls[task] = call
+        task.add_done_callback(self._end)  # and not at its own end: an eager task may come to that before this line
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        del self._calls[task]
+        while self._waiting and len(self._calls) < self._settings.concurrency:
+            self._begin(self._waiting.popleft())
 
     async def _carry_out(self, call: MemoryCall) -> None:
         assert self._answer is not None
@@ -185,12 +191,6 @@ class MemoryServerWire:
         except Exception:
             _logger.exception("a call failed in a way that has no answer")
             call.lose()
-        finally:
-            task = asyncio.current_task()
-            assert task is not None
-            self._calls.pop(task, None)
-            while self._waiting and len(self._calls) < self._settings.concurrency:
-                self._begin(self._waiting.popleft())
 
 
 def open_url(url: str, settings: ServerSettings) -> MemoryServerWire:
